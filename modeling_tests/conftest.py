@@ -1,0 +1,25 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import transformers_common_tests
+
+import transformers_moss_tts  # noqa: F401
+
+
+def pytest_configure(config):
+    # Workers of pytest-xdist start after this process has fetched the tests.
+    if not hasattr(config, "workerinput"):
+        transformers_common_tests.fetch()
+    sys.path.insert(0, str(transformers_common_tests.folder()))
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    return Path(__file__).parent / "golden"

@@ -1,0 +1,174 @@
+"""Streams: chunks equal the whole, rows are independent, the model holds no state."""
+
+import random
+
+import pytest
+import torch
+from tiny_models import tiny_codec
+
+
+# The tiny codec's window is 8 frames.
+NUM_FRAMES = 37
+CHUNK_SIZES = [1, 2, 3, 5, 7, 8, 9, 16, 17, NUM_FRAMES]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_codec()
+
+
+@pytest.fixture(scope="module")
+def codes(model):
+    torch.manual_seed(1)
+    return torch.randint(0, model.config.codebook_size, (4, 2, NUM_FRAMES))
+
+
+@pytest.fixture(scope="module")
+def waves(model):
+    torch.manual_seed(2)
+    return torch.randn(2, NUM_FRAMES * model.config.downsample_rate)
+
+
+def assert_close(actual, expected):
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", CHUNK_SIZES)
+def test_decoded_chunks_equal_the_whole(model, codes, chunk):
+    cache = model.init_cache("decoder", batch_size=2)
+    audio = [model.decode(part, past_key_values=cache).audio for part in codes.split(chunk, dim=-1)]
+    assert_close(torch.cat(audio, dim=-1), model.decode(codes).audio)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", CHUNK_SIZES)
+def test_encoded_chunks_equal_the_whole(model, waves, chunk):
+    cache = model.init_cache("encoder", batch_size=2)
+    parts = waves.split(chunk * model.config.downsample_rate, dim=-1)
+    outputs = [model.encode(part, past_key_values=cache) for part in parts]
+    whole = model.encode(waves)
+    assert_close(torch.cat([o.encoder_hidden_states for o in outputs], dim=-1), whole.encoder_hidden_states)
+    torch.testing.assert_close(torch.cat([o.audio_codes for o in outputs], dim=-1), whole.audio_codes)
+
+
+@torch.no_grad()
+def test_chunk_sizes_may_change_within_a_stream(model, codes):
+    cache = model.init_cache("decoder", batch_size=2)
+    audio = [model.decode(part, past_key_values=cache).audio for part in codes.split([1, 12, 3, 1, 20], dim=-1)]
+    assert_close(torch.cat(audio, dim=-1), model.decode(codes).audio)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk_duration", [0.25, 2.0, 2.25, 100.0])
+def test_chunk_duration_changes_nothing(model, codes, waves, chunk_duration):
+    lengths = torch.tensor([NUM_FRAMES, 11])
+    mask = torch.arange(NUM_FRAMES) < lengths[:, None]
+    chunked = model.decode(codes, padding_mask=mask, chunk_duration=chunk_duration)
+    whole = model.decode(codes, padding_mask=mask)
+    assert_close(chunked.audio, whole.audio)
+    torch.testing.assert_close(chunked.audio_lengths, whole.audio_lengths)
+
+    mask = mask.repeat_interleave(model.config.downsample_rate, dim=1)
+    chunked = model.encode(waves, padding_mask=mask, chunk_duration=chunk_duration)
+    whole = model.encode(waves, padding_mask=mask)
+    torch.testing.assert_close(chunked.audio_codes_lengths, whole.audio_codes_lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(chunked.audio_codes[:, row, :length], whole.audio_codes[:, row, :length])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
+def test_rows_start_and_end_at_different_times(attn_implementation):
+    """Four streams in the three rows of one cache; a row may have any number of frames in a step, also none."""
+    model = tiny_codec()
+    model.set_attn_implementation(attn_implementation)
+    torch.manual_seed(3)
+    streams = [torch.randint(0, 16, (4, 1, length)) for length in (30, 21, 9, 14)]
+    expected = [model.decode(stream).audio[0, 0] for stream in streams]
+    plan = [  # (row, stream, first step in which it may send frames)
+        (0, 0, 0),
+        (1, 1, 2),
+        (2, 2, 1),
+    ]
+    order = random.Random(4)
+    cache = model.init_cache("decoder", batch_size=3)
+    heard, sent = {i: [] for i in range(4)}, [0] * 4
+    for step in range(200):
+        for position, (row, stream, _) in enumerate(plan):
+            if stream == 2 and sent[2] == streams[2].shape[-1]:
+                cache.reset([row])
+                plan[position] = (row, 3, step)
+        chunk = torch.zeros(4, 3, 4, dtype=torch.long)
+        lengths = torch.zeros(3, dtype=torch.long)
+        for row, stream, first in plan:
+            left = streams[stream].shape[-1] - sent[stream]
+            lengths[row] = 0 if step < first else min(left, order.randint(0, 4))
+            frames = slice(sent[stream], sent[stream] + int(lengths[row]))
+            chunk[:, row, : lengths[row]] = streams[stream][:, 0, frames]
+            sent[stream] += int(lengths[row])
+        outputs = model.decode(chunk, padding_mask=torch.arange(4) < lengths[:, None], past_key_values=cache)
+        for row, stream, _ in plan:
+            heard[stream].append(outputs.audio[row, 0, : outputs.audio_lengths[row]])
+        if sent == [stream.shape[-1] for stream in streams]:
+            break
+    for stream, audio in heard.items():
+        assert_close(torch.cat(audio), expected[stream])
+    assert cache.num_frames.tolist() == [30, 21, 14]
+
+
+@torch.no_grad()
+def test_twenty_interleaved_streams_on_one_model(model):
+    torch.manual_seed(5)
+    streams = [torch.randint(0, 16, (4, 1, 10 + i)) for i in range(20)]
+    alone = []
+    for stream in streams:
+        cache = model.init_cache("decoder")
+        alone.append(torch.cat([model.decode(c, past_key_values=cache).audio for c in stream.split(3, -1)], dim=-1))
+    caches = [model.init_cache("decoder") for _ in streams]
+    chunks = [list(stream.split(3, dim=-1)) for stream in streams]
+    together = [[] for _ in streams]
+    while any(chunks):
+        for index, remaining in enumerate(chunks):
+            if remaining:
+                outputs = model.decode(remaining.pop(0), past_key_values=caches[index])
+                together[index].append(outputs.audio)
+    for one, other in zip(alone, together):
+        torch.testing.assert_close(torch.cat(other, dim=-1), one, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_alone_and_in_a_padded_batch_give_the_same_codes(model):
+    torch.manual_seed(6)
+    waves = [torch.randn(samples) for samples in (296, 41, 100, 8)]
+    padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True, padding_value=0.7)
+    mask = torch.arange(padded.shape[1]) < torch.tensor([[len(wave)] for wave in waves])
+    batch = model.encode(padded, padding_mask=mask)
+    for row, wave in enumerate(waves):
+        single = model.encode(wave[None])
+        length = len(wave) // model.config.downsample_rate
+        assert batch.audio_codes_lengths[row] == single.audio_codes_lengths[0] == length
+        torch.testing.assert_close(batch.audio_codes[:, row, :length], single.audio_codes[:, 0, :length])
+
+
+@torch.no_grad()
+def test_compiled_streaming_step(model, codes):
+    expected = model.decode(codes).audio
+    step = torch.compile(model.decode, fullgraph=True, dynamic=False)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    cache = model.init_cache("decoder", batch_size=2)
+    audio = [step(part, past_key_values=cache).audio for part in codes.split(1, dim=-1)]
+    assert_close(torch.cat(audio, dim=-1), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@torch.no_grad()
+def test_compiled_streaming_step_of_the_encoder(model, waves):
+    expected = model.encode(waves).audio_codes
+    step = torch.compile(model.encode, fullgraph=True, dynamic=False)
+    torch._dynamo.reset()
+    cache = model.init_cache("encoder", batch_size=2)
+    parts = waves.split(model.config.downsample_rate, dim=-1)
+    codes = [step(part, past_key_values=cache).audio_codes for part in parts]
+    torch.testing.assert_close(torch.cat(codes, dim=-1), expected)

@@ -1,0 +1,123 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Causal attention over a sliding window, in memory that grows linearly with the sequence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.utils.generic import is_flash_attention_requested
+
+
+@dataclass
+class AttentionBlock:
+    """Queries `query` attend to keys `key` under `mask`; shared by all layers of a stage."""
+
+    query: slice
+    key: slice
+    mask: torch.Tensor | None
+
+
+def plan_attention_blocks(
+    num_queries: int,
+    window: int,
+    attn_implementation: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    past_lengths: torch.Tensor | None = None,
+) -> list[AttentionBlock]:
+    """
+    Cuts a causal attention, in which a query sees itself and the `window - 1` positions before it, into blocks of queries
+    so that no mask is larger than a block times a window.
+
+    Args:
+        num_queries (`int`):
+            Number of new positions.
+        window (`int`):
+            Positions that a query sees, itself included.
+        attn_implementation (`str`):
+            The model's attention implementation. Flash attention knows windows and takes everything as one block.
+        past_lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            How many positions each row has seen before. The keys then start with `window - 1` cached positions, of which
+            the last `past_lengths` (at most all) are real.
+    """
+    num_past = 0 if past_lengths is None else window - 1
+    is_real = None
+    if past_lengths is not None:
+        slots = torch.arange(num_past + num_queries, device=device)
+        is_real = slots >= num_past - past_lengths[:, None]
+    if is_flash_attention_requested(requested_attention_implementation=attn_implementation):
+        return [AttentionBlock(slice(0, num_queries), slice(0, num_past + num_queries), is_real)]
+
+    blocks, masks = [], {}
+    # Half a window keeps the share of masked-out scores at one third.
+    size = max(64, window // 2)
+    for start in range(0, num_queries, size):
+        stop = min(start + size, num_queries)
+        key = slice(max(0, num_past + start - window + 1), num_past + stop)
+        shape = (stop - start, key.stop - key.start)
+        touches_past = key.start < num_past
+        if touches_past or shape not in masks:
+            queries = torch.arange(num_past + start, num_past + stop, device=device)[:, None]
+            distance = queries - torch.arange(key.start, key.stop, device=device)
+            mask = ((distance >= 0) & (distance < window))[None, None]
+            if touches_past:
+                mask = mask & is_real[:, None, None, key]
+            if attn_implementation == "eager":
+                mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
+            if touches_past:
+                blocks.append(AttentionBlock(slice(start, stop), key, mask))
+                continue
+            masks[shape] = mask
+        blocks.append(AttentionBlock(slice(start, stop), key, masks[shape]))
+    return blocks
+
+
+def windowed_attention(
+    attend: Callable,
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    blocks: list[AttentionBlock],
+    window: int,
+    scaling: float,
+) -> torch.Tensor:
+    """
+    Attends block by block.
+
+    Args:
+        attend (`Callable`): an implementation from transformers' attention interface.
+        query (`torch.Tensor` of shape `(batch_size, num_heads, num_queries, head_dim)`)
+        key, value (`torch.Tensor` of shape `(batch_size, num_heads, num_past + num_queries, head_dim)`)
+        blocks (`list[AttentionBlock]`): what [`plan_attention_blocks`] returned.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_queries, num_heads, head_dim)`.
+    """
+    outputs = [
+        attend(
+            module,
+            query[:, :, block.query],
+            key[:, :, block.key],
+            value[:, :, block.key],
+            block.mask,
+            scaling=scaling,
+            dropout=0.0,
+            sliding_window=window,
+        )[0]
+        for block in blocks
+    ]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
