@@ -36,7 +36,7 @@ from .windowed_attention import AttentionBlock, plan_attention_blocks, windowed_
 class MossAudioTokenizerEncoderOutput(ModelOutput):
     r"""
     audio_codes (`torch.LongTensor` of shape `(num_quantizers, batch_size, frames)`):
-        Codes. Frames past `audio_codes_lengths` carry no audio.
+        Codes. Frames past `audio_codes_lengths` are padding, a last partial frame of audio among them.
     audio_codes_lengths (`torch.LongTensor` of shape `(batch_size,)`):
         Number of whole frames of audio of each row.
     encoder_hidden_states (`torch.FloatTensor` of shape `(batch_size, hidden_size, frames)`):
