@@ -2,7 +2,12 @@
 
 import torch
 
-from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
+from transformers_moss_tts import (
+    MossAudioTokenizerConfig,
+    MossAudioTokenizerModel,
+    MossTTSDelayConfig,
+    MossTTSDelayModel,
+)
 
 
 def tiny_codec_config(**overrides) -> MossAudioTokenizerConfig:
@@ -46,3 +51,49 @@ def tiny_codec_config(**overrides) -> MossAudioTokenizerConfig:
 def tiny_codec(seed: int = 0, **overrides) -> MossAudioTokenizerModel:
     torch.manual_seed(seed)
     return MossAudioTokenizerModel(tiny_codec_config(**overrides)).eval()
+
+
+def tiny_tts_config(**overrides) -> MossTTSDelayConfig:
+    """A generator of four codebooks of 16 over two Qwen3 layers; special tokens are the last of 100."""
+    kwargs = {
+        "language_config": {
+            "vocab_size": 100,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": 512,
+        },
+        "n_vq": 4,
+        "audio_vocab_size": 16,
+        "audio_pad_code": 16,
+        "pad_token_id": 92,
+        "im_start_token_id": 93,
+        "im_end_token_id": 94,
+        "audio_start_token_id": 95,
+        "audio_end_token_id": 96,
+        "audio_user_slot_token_id": 97,
+        "audio_assistant_gen_slot_token_id": 98,
+        "audio_assistant_delay_slot_token_id": 99,
+        "sampling_rate": 32,
+    }
+    return MossTTSDelayConfig(**(kwargs | overrides))
+
+
+def tiny_tts(seed: int = 0, **overrides) -> MossTTSDelayModel:
+    torch.manual_seed(seed)
+    return MossTTSDelayModel(tiny_tts_config(**overrides)).eval()
+
+
+def tiny_prompts(config: MossTTSDelayConfig, *lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Prompts of random text that end where the assistant's turn opens, padded on the left."""
+    generator = torch.Generator().manual_seed(seed)
+    longest = max(lengths)
+    input_ids = torch.full((len(lengths), longest, 1 + config.n_vq), config.audio_pad_code)
+    input_ids[..., 0] = torch.randint(0, 90, input_ids.shape[:2], generator=generator)
+    input_ids[:, -3, 0] = config.im_start_token_id
+    attention_mask = torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
+    input_ids[..., 0] = torch.where(attention_mask, input_ids[..., 0], config.pad_token_id)
+    return {"input_ids": input_ids, "attention_mask": attention_mask}

@@ -19,6 +19,14 @@ from .moss_audio_tokenizer import (
     MossAudioTokenizerModel,
     MossAudioTokenizerPreTrainedModel,
 )
+from .moss_tts import (
+    MossTTSDelayConfig,
+    MossTTSDelayModel,
+    MossTTSDelayPreTrainedModel,
+    MossTTSDelayProcessor,
+    MossTTSGenerateOutput,
+    MossTTSGenerationMixin,
+)
 from .registration import register_with_transformers
 
 
@@ -31,4 +39,10 @@ __all__ = [
     "MossAudioTokenizerConfig",
     "MossAudioTokenizerModel",
     "MossAudioTokenizerPreTrainedModel",
+    "MossTTSDelayConfig",
+    "MossTTSDelayModel",
+    "MossTTSDelayPreTrainedModel",
+    "MossTTSDelayProcessor",
+    "MossTTSGenerateOutput",
+    "MossTTSGenerationMixin",
 ]

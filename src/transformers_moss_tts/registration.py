@@ -13,16 +13,34 @@
 # limitations under the License.
 """The one place that touches transformers' Auto mappings and key conversions."""
 
-from transformers import AutoModel, AutoModelForAudioTokenization
+from transformers import AutoModel, AutoModelForAudioTokenization, AutoModelForTextToWaveform, AutoProcessor
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from .checkpoint_conversion import moss_tts_delay_mapping
 from .moss_audio_tokenizer import MossAudioTokenizerConfig, MossAudioTokenizerModel
+from .moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
 
 
 def register_with_transformers() -> None:
     """Makes the Auto classes know the MOSS models. A second call, or a transformers that brings them, is harmless."""
+    _register_config(MossAudioTokenizerConfig, *MossAudioTokenizerConfig.model_type_aliases)
+    _register_model(MossAudioTokenizerConfig, MossAudioTokenizerModel, AutoModelForAudioTokenization)
+    _register_config(MossTTSDelayConfig)
+    _register_model(MossTTSDelayConfig, MossTTSDelayModel, AutoModelForTextToWaveform)
+    AutoProcessor.register(MossTTSDelayConfig, MossTTSDelayProcessor, exist_ok=True)
+    # By class name too: it comes before the `model_type`, which other architectures may share.
+    for name in (MossTTSDelayConfig.model_type, MossTTSDelayModel.__name__):
+        register_checkpoint_conversion_mapping(name, moss_tts_delay_mapping(), overwrite=True)
+
+
+def _register_config(config_class: type[PreTrainedConfig], *other_model_types: str) -> None:
     # Straight into the mapping: `AutoConfig.register` refuses a second spelling of a `model_type`.
-    for model_type in (MossAudioTokenizerConfig.model_type, *MossAudioTokenizerConfig.model_type_aliases):
-        CONFIG_MAPPING.register(model_type, MossAudioTokenizerConfig, exist_ok=True)
-    for auto_class in (AutoModel, AutoModelForAudioTokenization):
-        auto_class.register(MossAudioTokenizerConfig, MossAudioTokenizerModel, exist_ok=True)
+    for model_type in (config_class.model_type, *other_model_types):
+        CONFIG_MAPPING.register(model_type, config_class, exist_ok=True)
+
+
+def _register_model(config_class: type[PreTrainedConfig], model_class: type, auto_class: type) -> None:
+    for registry in (AutoModel, auto_class):
+        registry.register(config_class, model_class, exist_ok=True)

@@ -1,0 +1,77 @@
+"""transformers' own common tests on the delay-pattern generator."""
+
+import unittest
+
+import torch
+from tests.test_configuration_common import ConfigTester
+from tests.test_modeling_common import ModelTesterMixin
+from tiny_models import tiny_tts_config
+
+from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel
+
+
+class MossTTSDelayModelTester:
+    def __init__(self, parent, batch_size=3, seq_length=7):
+        self.parent = parent
+        self.batch_size = batch_size
+        self.seq_length = seq_length
+        self.is_training = True
+        language_config = tiny_tts_config().language_config
+        self.hidden_size = language_config.hidden_size
+        self.num_hidden_layers = language_config.num_hidden_layers
+        self.num_attention_heads = language_config.num_attention_heads
+
+    def get_config(self) -> MossTTSDelayConfig:
+        return tiny_tts_config()
+
+    def prepare_config_and_inputs_for_common(self):
+        config = self.get_config()
+        shape = (self.batch_size, self.seq_length)
+        text = torch.randint(0, config.vocab_size, (*shape, 1))
+        codes = torch.randint(0, config.audio_vocab_size, (*shape, config.n_vq))
+        inputs = {
+            "input_ids": torch.cat([text, codes], dim=-1),
+            "attention_mask": torch.ones(shape, dtype=torch.long),
+        }
+        return config, inputs
+
+    prepare_config_and_inputs = prepare_config_and_inputs_for_common
+
+
+class MossTTSDelayModelTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (MossTTSDelayModel,)
+
+    def setUp(self):
+        self.model_tester = MossTTSDelayModelTester(self)
+        self.config_tester = ConfigTester(
+            self, config_class=MossTTSDelayConfig, has_text_modality=False, common_properties=[]
+        )
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
+        if return_labels:
+            inputs["labels"] = inputs["input_ids"].clone()
+        return inputs
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    @unittest.skip("GenerationTesterMixin is not in the sdist; test_generation_moss_tts.py tests `generate`.")
+    def test_generation_tester_mixin_inheritance(self):
+        pass
+
+    @unittest.skip("Refuses minus infinity, the score of the pad code. test_modeling_moss_tts.py compares the rest.")
+    def test_batching_equivalence(self):
+        pass
+
+    @unittest.skip("Embeds ids of shape (batch, length) only. test_modeling_moss_tts.py passes `inputs_embeds`.")
+    def test_inputs_embeds(self):
+        pass
+
+    @unittest.skip("Clamps codes to the text vocabulary. test_modeling_moss_tts.py resizes the embeddings.")
+    def test_resize_tokens_embeddings(self):
+        pass
+
+    @unittest.skip("A prefix would make transformers look for checkpoints of the bare backbone, which there are none of.")
+    def test_model_base_model_prefix(self):
+        pass

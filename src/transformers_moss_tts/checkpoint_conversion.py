@@ -1,0 +1,65 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Key conversions between the released checkpoints, one tensor a codebook, and the fused tensors of the models."""
+
+import torch
+
+from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
+
+
+class FuseCodebooks(ConversionOps):
+    """Concatenates the tensors of all codebooks along their rows, in the order of the codebooks."""
+
+    def __init__(self, first: int = 0):
+        self.first = first
+
+    @torch.no_grad()
+    def convert(self, input_dict, source_patterns, target_patterns, **kwargs):
+        (tensors,) = input_dict.values()
+        return {target_patterns[0]: torch.cat(tensors)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        return SplitCodebooks(self.first)
+
+
+class SplitCodebooks(ConversionOps):
+    """
+    The inverse. `first` is the number of the first codebook in the names: transformers' own reverse counts from 0, which
+    would give the first audio head the name of the text head.
+    """
+
+    def __init__(self, first: int = 0):
+        self.first = first
+
+    @torch.no_grad()
+    def convert(self, input_dict, source_patterns, target_patterns, config, **kwargs):
+        (tensor,) = input_dict.values()
+        tensor = tensor[0] if isinstance(tensor, list) else tensor
+        parts = tensor.split(config.audio_vocab_size + 1)
+        (name,) = target_patterns
+        return {name.replace("*", str(self.first + i)): part.contiguous() for i, part in enumerate(parts)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        return FuseCodebooks(self.first)
+
+
+def moss_tts_delay_mapping() -> list[WeightRenaming | WeightConverter]:
+    """`emb_ext.{k}`, `lm_heads.0` (text) and `lm_heads.{k + 1}` of the release for MossTTSDelayModel."""
+    return [
+        WeightRenaming("lm_heads.0.weight", "text_head.weight"),
+        WeightConverter("emb_ext.*.weight", "audio_embedding.weight", operations=[FuseCodebooks()]),
+        WeightConverter("lm_heads.*.weight", "audio_heads.weight", operations=[FuseCodebooks(first=1)]),
+    ]

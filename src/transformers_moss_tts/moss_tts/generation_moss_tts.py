@@ -1,0 +1,416 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Generation of MOSS-TTS models."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from transformers.cache_utils import Cache
+from transformers.generation import GenerateDecoderOnlyOutput, GenerationConfig, GenerationMixin, GenerationMode
+from transformers.generation.logits_process import LogitsProcessorList
+from transformers.generation.stopping_criteria import StoppingCriteriaList
+from transformers.utils import logging
+
+from ..sampling import CodeHistory, sample_tokens
+from .delay_pattern import DelayPatternState, split_audio_codes
+
+
+if TYPE_CHECKING:
+    from transformers.generation.streamers import BaseStreamer
+
+
+logger = logging.get_logger(__name__)
+
+# The reference's defaults, used where neither the `generate` call nor the generation config says otherwise. `seed` is ours.
+GENERATION_DEFAULTS = {
+    "text_temperature": 1.5,
+    "text_top_p": 1.0,
+    "text_top_k": 50,
+    "audio_temperature": 1.7,
+    "audio_top_p": 0.8,
+    "audio_top_k": 25,
+    "audio_repetition_penalty": 1.0,
+    "seed": None,
+}
+# What the reference's examples ask for: 5 minutes and 27 seconds of audio.
+DEFAULT_MAX_NEW_TOKENS = 4096
+
+# transformers' own knobs of one vocabulary, and ours that take their place.
+_REPLACED_KNOBS = {
+    "temperature": "text_temperature and audio_temperature",
+    "top_k": "text_top_k and audio_top_k",
+    "top_p": "text_top_p and audio_top_p",
+    "repetition_penalty": "audio_repetition_penalty",
+}
+
+
+@dataclass
+class MossTTSGenerateOutput(GenerateDecoderOnlyOutput):
+    """
+    Outputs of `generate` with `return_dict_in_generate=True`.
+
+    Args:
+        sequences (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
+            The prompt and what was generated; rows that ended are padded on the right.
+        scores:
+            Always `None`: there is no one tensor of processed scores.
+        logits (`tuple(torch.FloatTensor)`, *optional*, returned when `output_logits=True`):
+            Text scores of every step, `(batch_size, vocab_size)`.
+        audio_logits (`tuple(torch.FloatTensor)`, *optional*, returned when `output_logits=True`):
+            Scores of the codebooks of every step, `(batch_size, n_vq, audio_vocab_size + 1)`.
+        attentions, hidden_states (`tuple(tuple(torch.FloatTensor))`, *optional*):
+            Of every step, as transformers returns them.
+        past_key_values (`Cache`, *optional*):
+            Keys and values of the backbone.
+        audio_codes (`list[torch.LongTensor]`):
+            The generated codes of every row, `(frames, n_vq)`, no longer delayed and without those of the prompt. Only
+            complete frames; the spans of a row that has several are joined.
+        prefix_codes (`list[torch.LongTensor]`):
+            The codes that the prompt's assistant turn began with, `(frames, n_vq)`: a codec that decodes the continuation
+            alone would miss its context. Empty where the prompt was no continuation.
+        reached_limit (`torch.BoolTensor` of shape `(batch_size,)`):
+            Rows that did not end by themselves but were cut.
+    """
+
+    audio_codes: list[torch.LongTensor] | None = None
+    prefix_codes: list[torch.LongTensor] | None = None
+    audio_logits: tuple[torch.FloatTensor, ...] | None = None
+    reached_limit: torch.BoolTensor | None = None
+
+
+class MossTTSGenerationMixin(GenerationMixin):
+    """`generate` for models with a text channel and codebooks in the delay pattern."""
+
+    @staticmethod
+    def default_generation_config(config) -> GenerationConfig:
+        """The family's generation config: sampling with the reference's defaults, ended by `im_end_token_id`."""
+        return GenerationConfig(
+            do_sample=True,
+            max_new_tokens=DEFAULT_MAX_NEW_TOKENS,
+            eos_token_id=config.im_end_token_id,
+            pad_token_id=config.pad_token_id,
+            **GENERATION_DEFAULTS,
+        )
+
+    def adjust_generation_fn(self, *args, **kwargs):
+        super().adjust_generation_fn(*args, **kwargs)
+        loaded, self.generation_config = self.generation_config, self.default_generation_config(self.config)
+        # Checkpoints without a generation_config.json get one made from config.json, which says nothing of generation.
+        if not loaded._from_model_config:
+            self.generation_config.update(allow_custom_entries=True, **loaded.to_diff_dict())
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> MossTTSGenerateOutput | torch.LongTensor:
+        r"""
+        Generates speech; see [`~transformers.GenerationMixin.generate`] for what is not said here.
+
+        Args:
+            inputs (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
+                The prompt, padded on the left. Can also be passed as `input_ids`.
+            attention_mask (`torch.Tensor` of shape `(batch_size, length)`, *optional*):
+                0 or False where the prompt is padding.
+            text_temperature, text_top_p, text_top_k, audio_temperature, audio_top_p, audio_top_k (*optional*):
+                Sampling of the text channel and of the codebooks. A temperature of 0, or `do_sample=False` for both, takes
+                the best token.
+            audio_repetition_penalty (`float`, *optional*):
+                Above 1 it makes codes of the row's history less likely. Codebook 1 has a history of its own, the others
+                share theirs, as in the reference.
+            seed (`int`, *optional*):
+                Seed of this call's own random generator. Without it the global one is used.
+            max_new_tokens (`int`, *optional*):
+                Longest generation in rows; a second of audio takes 12.5 of them and every span `n_vq` more.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)` with the prompt, or a [`MossTTSGenerateOutput`].
+
+        Raises:
+            ValueError: for a prompt of the wrong shape or with ids out of range, right padding, or a mode or option that one
+                vocabulary has and these models do not (beam search, assisted generation, logits processors, `top_k`, ...).
+        """
+        input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
+        input_ids = self._check_prompt(input_ids, attention_mask, kwargs)
+        return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
+
+    def _check_prompt(
+        self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]
+    ) -> torch.LongTensor:
+        if input_ids is None or kwargs.get("inputs_embeds") is not None:
+            raise ValueError("`generate` needs `input_ids`: the states of a prompt do not say which codes it has.")
+        num_channels = 1 + self.config.n_vq
+        if input_ids.ndim != 3 or input_ids.shape[-1] != num_channels or input_ids.shape[1] == 0:
+            raise ValueError(
+                f"`input_ids` must have shape (batch_size, length, {num_channels}), a text token and {self.config.n_vq} "
+                f"codes a position, got {tuple(input_ids.shape)}. The processor makes it."
+            )
+        if attention_mask is not None:
+            if attention_mask.shape != input_ids.shape[:2]:
+                raise ValueError(
+                    f"`attention_mask` must have shape {tuple(input_ids.shape[:2])}, got {tuple(attention_mask.shape)}."
+                )
+            if not attention_mask[:, -1].all():
+                raise ValueError("Prompts must be padded on the left: `attention_mask` ends with padding.")
+            # Whatever padded the prompts may not know that the channels have pads of their own.
+            pad = input_ids.new_full((num_channels,), self.config.audio_pad_code)
+            pad[0] = self.config.pad_token_id
+            input_ids = torch.where(attention_mask.bool()[..., None], input_ids, pad)
+        limits = input_ids.new_full((num_channels,), self.config.audio_vocab_size + 1)
+        limits[0] = self.config.vocab_size
+        if ((input_ids < 0) | (input_ids >= limits)).any():
+            raise ValueError(
+                f"`input_ids` has ids out of range: text tokens must be below {self.config.vocab_size}, codes between 0 "
+                f"and {self.config.audio_vocab_size - 1}, or {self.config.audio_pad_code} where there is no audio. Got at "
+                f"most {input_ids.amax((0, 1)).tolist()} and at least {int(input_ids.min())}."
+            )
+        return input_ids
+
+    def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any):
+        for name, ours in _REPLACED_KNOBS.items():
+            if kwargs.get(name) is not None:
+                raise ValueError(f"`{name}` is for one vocabulary; this model has {ours}.")
+        knobs = {name: kwargs.pop(name) for name in GENERATION_DEFAULTS if name in kwargs}
+        generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
+        for name, default in GENERATION_DEFAULTS.items():
+            value = getattr(generation_config, name, None)
+            value = getattr(self.generation_config, name, None) if value is None else value
+            setattr(generation_config, name, knobs.get(name, default if value is None else value))
+        if generation_config.eos_token_id is None:
+            generation_config.eos_token_id = self.config.im_end_token_id
+        if generation_config.pad_token_id is None:
+            generation_config.pad_token_id = self.config.pad_token_id
+        _check_knobs(generation_config)
+        return generation_config, model_kwargs
+
+    def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
+        if generation_mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
+            raise ValueError(
+                f"{type(self).__name__} generates by sampling or greedily, not by {generation_mode.value}: leave "
+                "`num_beams` at 1 and pass no assistant model."
+            )
+        if generation_config.output_scores:
+            raise ValueError("`output_scores` is not supported: ask for `output_logits`, which are of all channels.")
+        if generation_config.prefill_chunk_size is not None:
+            raise ValueError("`prefill_chunk_size` is not supported: it would cut a prompt between its channels.")
+        super()._validate_generation_mode(generation_mode, generation_config, generation_mode_kwargs)
+
+    def _get_logits_processor(self, *args, logits_processor=None, prefix_allowed_tokens_fn=None, **kwargs):
+        if logits_processor or prefix_allowed_tokens_fn is not None:
+            raise ValueError(
+                "Logits processors and `prefix_allowed_tokens_fn` see one vocabulary; this model has a text channel and "
+                f"{self.config.n_vq} codebooks. Use the text_* and audio_* options."
+            )
+        return LogitsProcessorList()
+
+    def _sample(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        streamer: "BaseStreamer | None" = None,
+        **model_kwargs,
+    ) -> MossTTSGenerateOutput | torch.LongTensor:
+        """Stopping criteria see the text channel, `(batch_size, length)`; the streamer gets rows of all channels."""
+        prompt_length = input_ids.shape[1]
+        loop = _GenerationBuffers(self, input_ids, stopping_criteria.max_length, model_kwargs)
+        state = DelayPatternState(self.config, input_ids)
+        draw = _Draw(self.config, input_ids, generation_config)
+        record = _Record(generation_config)
+
+        model_forward = (
+            self.get_compiled_call(generation_config.compile_config)
+            if self._valid_auto_compile_criteria(model_kwargs, generation_config)
+            else self.__call__
+        )
+        outputs = self._prefill(input_ids, generation_config, model_kwargs)
+        text_head_rows, is_finished = None, False
+        while True:
+            if not is_finished:
+                record.add(outputs)
+                token = draw.text(state.mask_text(outputs.logits[:, -1].float()), state.slots)
+                row = state.advance(token, draw.codes(outputs.audio_logits[:, -1].float()))
+                draw.remember(row)
+                loop.append(row)
+                if streamer is not None:
+                    streamer.put(row.cpu())
+                # A criterion that stops a row ends it like its own end of turn does.
+                state.ended = state.ended | stopping_criteria(loop.sequences[..., 0], None)
+                # The one wait for the device in a step.
+                is_finished, needs_text = torch.stack([state.ended.all(), state.needs_text]).tolist()
+                all_rows = needs_text or generation_config.output_logits
+                text_head_rows = None if all_rows else state.slots
+            if not self._has_unfinished_sequences(is_finished, synced_gpus, device=input_ids.device):
+                break
+            if is_finished:
+                # Other processes still run: keep their collectives company.
+                self(input_ids=loop.sequences[:, -1:], use_cache=False)
+                continue
+            model_kwargs["past_key_values"] = outputs.past_key_values
+            del outputs
+            model_inputs = self.prepare_inputs_for_generation(**loop.next_inputs(model_kwargs))
+            outputs = model_forward(**model_inputs, text_head_rows=text_head_rows, return_dict=True)
+
+        if streamer is not None:
+            streamer.end()
+        sequences = loop.sequences.clone()
+        new_tokens = sequences[:, prompt_length:, 0]
+        reached_limit = ~torch.isin(new_tokens, generation_config._eos_token_tensor).any(1)
+        if reached_limit.any():
+            logger.warning(
+                f"{int(reached_limit.sum())} of {len(sequences)} generations did not end by themselves within "
+                f"{new_tokens.shape[1]} new tokens: their audio is cut. Raise `max_new_tokens`."
+            )
+        if not generation_config.return_dict_in_generate:
+            return sequences
+        prefix_codes, audio_codes = split_audio_codes(self.config, sequences, prompt_length)
+        return MossTTSGenerateOutput(
+            sequences=sequences,
+            past_key_values=model_kwargs.get("past_key_values"),
+            audio_codes=audio_codes,
+            prefix_codes=prefix_codes,
+            reached_limit=reached_limit,
+            **record.kept,
+        )
+
+
+class _GenerationBuffers:
+    """Token ids, attention mask and positions of the longest possible sequence, allocated once and filled row by row."""
+
+    def __init__(self, model, input_ids: torch.LongTensor, max_length: int, model_kwargs: dict[str, Any]):
+        batch_size, length, num_channels = input_ids.shape
+        self.model = model
+        self.length = length
+        self.input_ids = input_ids.new_zeros(batch_size, max(max_length, length + 1), num_channels)
+        self.input_ids[:, :length] = input_ids
+        num_new = self.input_ids.shape[1] - length
+        mask = model_kwargs.get("attention_mask")
+        self.attention_mask = None if mask is None else nn.functional.pad(mask, (0, num_new), value=1)
+        if model_kwargs.get("position_ids") is None:
+            seen = torch.ones_like(input_ids[..., 0]) if mask is None else mask.long()
+            positions = (seen.cumsum(1) - 1).clamp(min=0)
+        else:
+            positions = model_kwargs["position_ids"]
+        following = positions[:, -1:] + 1 + torch.arange(num_new, device=input_ids.device)
+        self.position_ids = torch.cat([positions, following], dim=1)
+
+    @property
+    def sequences(self) -> torch.LongTensor:
+        return self.input_ids[:, : self.length]
+
+    def append(self, row: torch.LongTensor) -> None:
+        self.input_ids[:, self.length] = row
+        self.length += 1
+
+    def next_inputs(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of `prepare_inputs_for_generation` for the next step."""
+        use_cache = model_kwargs.get("use_cache", True)
+        first = self.length - 1 if use_cache else 0
+        inputs = model_kwargs | {
+            "input_ids": self.sequences,
+            "next_sequence_length": 1 if use_cache else None,
+            "position_ids": self.position_ids[:, first : self.length],
+        }
+        if self.attention_mask is not None:
+            inputs["attention_mask"] = self._mask(model_kwargs.get("past_key_values"), use_cache)
+        return inputs
+
+    def _mask(self, cache: Cache | None, use_cache: bool) -> torch.Tensor:
+        mask = self.attention_mask[:, : self.length]
+        implementation = self.model.config.language_config._attn_implementation
+        if not use_cache or cache.is_compileable or implementation not in ("sdpa", "eager"):
+            return mask
+        # In four dimensions transformers takes it as it is; in two it would ask the device whether there is padding.
+        mask = mask[:, None, None].bool()
+        if implementation == "sdpa":
+            return mask
+        dtype = self.model.dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+class _Draw:
+    """Draws the tokens of all channels as the generation config says."""
+
+    def __init__(self, config, input_ids: torch.LongTensor, generation_config: GenerationConfig):
+        self.config = generation_config
+        self.generator = None
+        if generation_config.seed is not None:
+            self.generator = torch.Generator(input_ids.device).manual_seed(generation_config.seed)
+        self.history = None
+        if generation_config.audio_repetition_penalty != 1.0:
+            groups = [0] + [1] * (config.n_vq - 1)
+            self.history = CodeHistory(input_ids[..., 1:], config.audio_vocab_size + 1, groups)
+
+    def text(self, logits: torch.Tensor, slots: torch.LongTensor) -> torch.LongTensor:
+        config = self.config
+        temperature = config.text_temperature if config.do_sample else 0
+        token = sample_tokens(logits, temperature, config.text_top_k, config.text_top_p, self.generator)
+        return slots[token] if logits.shape[-1] == len(slots) else token
+
+    def codes(self, logits: torch.Tensor) -> torch.LongTensor:
+        config = self.config
+        if self.history is not None:
+            logits = self.history.penalize(logits, config.audio_repetition_penalty)
+        temperature = config.audio_temperature if config.do_sample else 0
+        return sample_tokens(logits, temperature, config.audio_top_k, config.audio_top_p, self.generator)
+
+    def remember(self, row: torch.LongTensor) -> None:
+        if self.history is not None:
+            self.history.add(row[:, 1:])
+
+
+class _Record:
+    """What the caller asked to keep of every step."""
+
+    def __init__(self, config: GenerationConfig):
+        asked = {
+            "logits": config.output_logits,
+            "audio_logits": config.output_logits,
+            "attentions": config.output_attentions,
+            "hidden_states": config.output_hidden_states,
+        }
+        self.kept = {name: () for name, is_asked in asked.items() if is_asked and config.return_dict_in_generate}
+
+    def add(self, outputs) -> None:
+        for name in self.kept:
+            value = getattr(outputs, name)
+            if name.endswith("logits"):
+                value = value[:, -1].float().clone()
+            self.kept[name] += (value,)
+
+
+def _check_knobs(config: GenerationConfig) -> None:
+    for name in ("text_temperature", "audio_temperature"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"`{name}` must be 0 (the best token) or above, got {getattr(config, name)}.")
+    for name in ("text_top_p", "audio_top_p"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value <= 1:
+            raise ValueError(f"`{name}` must be above 0 and at most 1, got {value}.")
+    for name in ("text_top_k", "audio_top_k"):
+        value = getattr(config, name)
+        if value is not None and (value < 0 or int(value) != value):
+            raise ValueError(f"`{name}` must be a whole number, 0 for all tokens, got {value}.")
+    if config.audio_repetition_penalty <= 0:
+        raise ValueError(f"`audio_repetition_penalty` must be above 0, got {config.audio_repetition_penalty}.")
+
+
+__all__ = ["MossTTSGenerateOutput", "MossTTSGenerationMixin"]
