@@ -1,12 +1,16 @@
 """Small models for the tests."""
 
+from pathlib import Path
+
 import torch
+from transformers import AutoTokenizer
 
 from transformers_moss_tts import (
     MossAudioTokenizerConfig,
     MossAudioTokenizerModel,
     MossTTSDelayConfig,
     MossTTSDelayModel,
+    MossTTSDelayProcessor,
 )
 
 
@@ -97,3 +101,25 @@ def tiny_prompts(config: MossTTSDelayConfig, *lengths: int, seed: int = 0) -> di
     attention_mask = torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
     input_ids[..., 0] = torch.where(attention_mask, input_ids[..., 0], config.pad_token_id)
     return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+GOLDEN_TTS = Path(__file__).parent / "golden" / "moss_tts_delay"
+GOLDEN_CODEC = Path(__file__).parent / "golden" / "moss_audio_tokenizer"
+
+
+def small_codec(seed: int = 0, **overrides) -> MossAudioTokenizerModel:
+    """A codec of random weights at 24 kHz and 12.5 Hz that fits the golden generator: 8 codebooks of 32."""
+    config = MossAudioTokenizerConfig.from_pretrained(GOLDEN_CODEC)
+    config.quantizer_kwargs = config.quantizer_kwargs | {"codebook_size": 32} | overrides
+    torch.manual_seed(seed)
+    return MossAudioTokenizerModel(config).eval()
+
+
+def golden_processor(codec: MossAudioTokenizerModel | None = None, **kwargs) -> MossTTSDelayProcessor:
+    """The golden checkpoint's tokenizer and configuration with a codec that fits, or none."""
+    return MossTTSDelayProcessor(
+        AutoTokenizer.from_pretrained(GOLDEN_TTS),
+        audio_tokenizer=codec,
+        model_config=MossTTSDelayConfig.from_pretrained(GOLDEN_TTS),
+        **kwargs,
+    )

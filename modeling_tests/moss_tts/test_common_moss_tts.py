@@ -72,6 +72,8 @@ class MossTTSDelayModelTest(ModelTesterMixin, unittest.TestCase):
     def test_resize_tokens_embeddings(self):
         pass
 
-    @unittest.skip("A prefix would make transformers look for checkpoints of the bare backbone, which there are none of.")
+    @unittest.skip(
+        "A prefix would make transformers look for checkpoints of the bare backbone, which there are none of."
+    )
     def test_model_base_model_prefix(self):
         pass

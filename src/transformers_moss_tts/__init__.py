@@ -28,6 +28,7 @@ from .moss_tts import (
     MossTTSGenerationMixin,
 )
 from .registration import register_with_transformers
+from .streaming import MossTTSFrameStreamer
 
 
 __version__ = "0.1.0.dev0"
@@ -43,6 +44,7 @@ __all__ = [
     "MossTTSDelayModel",
     "MossTTSDelayPreTrainedModel",
     "MossTTSDelayProcessor",
+    "MossTTSFrameStreamer",
     "MossTTSGenerateOutput",
     "MossTTSGenerationMixin",
 ]

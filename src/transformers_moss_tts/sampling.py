@@ -59,9 +59,7 @@ class CodeHistory:
     def __init__(self, codes: torch.LongTensor, num_codes: int, groups: list[int]):
         self.groups = torch.tensor(groups, device=codes.device)
         self.num_codes = num_codes
-        self.seen = torch.zeros(
-            codes.shape[0], (max(groups) + 1) * num_codes, dtype=torch.bool, device=codes.device
-        )
+        self.seen = torch.zeros(codes.shape[0], (max(groups) + 1) * num_codes, dtype=torch.bool, device=codes.device)
         self.add(codes.flatten(1), self.groups.repeat(codes.shape[1]))
 
     def add(self, codes: torch.LongTensor, groups: torch.LongTensor | None = None) -> None:

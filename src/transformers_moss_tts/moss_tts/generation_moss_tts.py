@@ -125,7 +125,8 @@ class MossTTSGenerationMixin(GenerationMixin):
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
-                The prompt, padded on the left. Can also be passed as `input_ids`.
+                The prompt. Can also be passed as `input_ids`. Padding, wherever `attention_mask` says it is, moves to the
+                left.
             attention_mask (`torch.Tensor` of shape `(batch_size, length)`, *optional*):
                 0 or False where the prompt is padding.
             text_temperature, text_top_p, text_top_k, audio_temperature, audio_top_p, audio_top_k (*optional*):
@@ -143,16 +144,16 @@ class MossTTSGenerationMixin(GenerationMixin):
             `torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)` with the prompt, or a [`MossTTSGenerateOutput`].
 
         Raises:
-            ValueError: for a prompt of the wrong shape or with ids out of range, right padding, or a mode or option that one
-                vocabulary has and these models do not (beam search, assisted generation, logits processors, `top_k`, ...).
+            ValueError: for a prompt of the wrong shape or with ids out of range, or a mode or option that one vocabulary has
+                and these models do not (beam search, assisted generation, logits processors, `top_k`, ...).
         """
         input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
-        input_ids = self._check_prompt(input_ids, attention_mask, kwargs)
+        input_ids, attention_mask = self._check_prompt(input_ids, attention_mask, kwargs)
         return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
 
     def _check_prompt(
         self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]
-    ) -> torch.LongTensor:
+    ) -> tuple[torch.LongTensor, torch.Tensor | None]:
         if input_ids is None or kwargs.get("inputs_embeds") is not None:
             raise ValueError("`generate` needs `input_ids`: the states of a prompt do not say which codes it has.")
         num_channels = 1 + self.config.n_vq
@@ -166,12 +167,7 @@ class MossTTSGenerationMixin(GenerationMixin):
                 raise ValueError(
                     f"`attention_mask` must have shape {tuple(input_ids.shape[:2])}, got {tuple(attention_mask.shape)}."
                 )
-            if not attention_mask[:, -1].all():
-                raise ValueError("Prompts must be padded on the left: `attention_mask` ends with padding.")
-            # Whatever padded the prompts may not know that the channels have pads of their own.
-            pad = input_ids.new_full((num_channels,), self.config.audio_pad_code)
-            pad[0] = self.config.pad_token_id
-            input_ids = torch.where(attention_mask.bool()[..., None], input_ids, pad)
+            input_ids, attention_mask = self._align_prompts(input_ids, attention_mask)
         limits = input_ids.new_full((num_channels,), self.config.audio_vocab_size + 1)
         limits[0] = self.config.vocab_size
         if ((input_ids < 0) | (input_ids >= limits)).any():
@@ -180,7 +176,18 @@ class MossTTSGenerationMixin(GenerationMixin):
                 f"and {self.config.audio_vocab_size - 1}, or {self.config.audio_pad_code} where there is no audio. Got at "
                 f"most {input_ids.amax((0, 1)).tolist()} and at least {int(input_ids.min())}."
             )
-        return input_ids
+        return input_ids, attention_mask
+
+    def _align_prompts(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.LongTensor, torch.Tensor]:
+        """Padding to the left, in the pads of each channel: what pads a batch, a pipeline say, may know neither."""
+        order = attention_mask.bool().long().argsort(dim=1, stable=True)
+        attention_mask = attention_mask.gather(1, order)
+        input_ids = input_ids.gather(1, order[..., None].expand_as(input_ids))
+        pad = input_ids.new_full(input_ids.shape[2:], self.config.audio_pad_code)
+        pad[0] = self.config.pad_token_id
+        return torch.where(attention_mask.bool()[..., None], input_ids, pad), attention_mask
 
     def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any):
         for name, ours in _REPLACED_KNOBS.items():

@@ -77,8 +77,6 @@ class MossTTSDelayProcessor(ProcessorMixin):
             Longest reference in seconds.
     """
 
-    audio_tokenizer_class = "MossAudioTokenizerModel"
-
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
@@ -87,7 +85,8 @@ class MossTTSDelayProcessor(ProcessorMixin):
         codec_path: str | None = None,
         max_reference_duration: float = MAX_REFERENCE_DURATION,
     ):
-        super().__init__(tokenizer, audio_tokenizer=audio_tokenizer)
+        super().__init__(tokenizer)
+        # Not through the base class, which takes transformers' own codecs only.
         self.audio_tokenizer = audio_tokenizer
         self.model_config = MossTTSDelayConfig() if model_config is None else model_config
         self.codec_path = codec_path or getattr(audio_tokenizer, "name_or_path", None) or None
@@ -110,7 +109,9 @@ class MossTTSDelayProcessor(ProcessorMixin):
             self._codec()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, codec_path: str | None = None, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, codec_path: str | None = None, **kwargs
+    ):
         r"""
         Loads tokenizer, configuration and codec.
 
@@ -121,22 +122,26 @@ class MossTTSDelayProcessor(ProcessorMixin):
                 Folder or Hub id of the codec, instead of the one that the checkpoint names. A codec that was asked for here
                 must load; one that the checkpoint names may be missing, with a warning.
             kwargs:
-                `max_reference_duration`, and the Hub's `revision`, `token`, `cache_dir`, `force_download`,
-                `local_files_only`.
+                `max_reference_duration`, the Hub's `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`,
+                and what else the tokenizer takes.
         """
-        hub_options = {name: kwargs[name] for name in _HUB_OPTIONS if kwargs.get(name) is not None}
+        for ignored in ("trust_remote_code", "_from_auto"):
+            kwargs.pop(ignored, None)
+        hub_options = {name: kwargs.pop(name) for name in _HUB_OPTIONS if name in kwargs}
         saved = cls._saved_fields(pretrained_model_name_or_path, hub_options)
-        named = saved.get("audio_tokenizer", {}).get("audio_tokenizer_name_or_path")
-        named = codec_path or named or saved.get("audio_tokenizer_name_or_path") or DEFAULT_CODEC
-        codec = cls._load_codec(pretrained_model_name_or_path, named, is_required=codec_path is not None)
+        named = saved.get("audio_tokenizer_name_or_path")
+        named = codec_path or named or saved.get("audio_tokenizer", {}).get("audio_tokenizer_name_or_path")
+        codec = cls._load_codec(pretrained_model_name_or_path, named or DEFAULT_CODEC, codec_path is not None)
+        duration = kwargs.pop("max_reference_duration", saved.get("max_reference_duration", MAX_REFERENCE_DURATION))
+        model_config = kwargs.pop("model_config", None)
+        if model_config is None:
+            model_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_options)
         return cls(
-            AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_options),
+            AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_options, **kwargs),
             audio_tokenizer=codec,
-            model_config=AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_options),
+            model_config=model_config,
             codec_path=named,
-            max_reference_duration=kwargs.get(
-                "max_reference_duration", saved.get("max_reference_duration", MAX_REFERENCE_DURATION)
-            ),
+            max_reference_duration=duration,
         )
 
     @staticmethod
@@ -167,10 +172,8 @@ class MossTTSDelayProcessor(ProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         output = {"processor_class": type(self).__name__, "max_reference_duration": self.max_reference_duration}
         if self.codec_path is not None:
-            output["audio_tokenizer"] = {
-                "audio_tokenizer_class": self.audio_tokenizer_class,
-                "audio_tokenizer_name_or_path": str(self.codec_path),
-            }
+            # The reference reads this key too. Under `audio_tokenizer`, AutoProcessor would load the codec by itself.
+            output["audio_tokenizer_name_or_path"] = str(self.codec_path)
         return output
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
@@ -435,7 +438,9 @@ class MossTTSDelayProcessor(ProcessorMixin):
                     f"{last_role}; got {', '.join(roles) or 'no messages'}."
                 )
             turns = [
-                self._encode_turn(message, sampling_rate, is_open=mode == "continuation" and message is conversation[-1])
+                self._encode_turn(
+                    message, sampling_rate, is_open=mode == "continuation" and message is conversation[-1]
+                )
                 for message in conversation
             ]
             if mode == "generation" and opens_reply:
@@ -453,7 +458,9 @@ class MossTTSDelayProcessor(ProcessorMixin):
             while parts and isinstance(parts[-1], str) and not parts[-1]:
                 parts.pop()
             if not parts or not isinstance(parts[-1], torch.Tensor):
-                raise ValueError("A continuation must end with audio: put nothing after the last audio of the assistant.")
+                raise ValueError(
+                    "A continuation must end with audio: put nothing after the last audio of the assistant."
+                )
         rows, text = [self._text_rows([config.im_start_token_id])], [f"{role}\n"]
         for index, part in enumerate(parts):
             if isinstance(part, str):
@@ -645,7 +652,9 @@ def _messages_of(fields: dict[str, Any]) -> list[dict[str, Any]]:
     for name, value in fields.items():
         is_column = isinstance(value, list | tuple) and (is_many or name != "reference")
         if is_column and len(value) != count:
-            raise ValueError(f"`{name}` has {len(value)} entries for {count} texts: give one value, or one for each text.")
+            raise ValueError(
+                f"`{name}` has {len(value)} entries for {count} texts: give one value, or one for each text."
+            )
         columns[name] = value if is_column else [value] * count
     return [{"role": "user"} | dict(zip(columns, row)) for row in zip(*columns.values())]
 

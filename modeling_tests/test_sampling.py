@@ -1,0 +1,79 @@
+"""The vectorised sampler against a plain computation, one row at a time."""
+
+import pytest
+import torch
+
+from transformers_moss_tts.sampling import CodeHistory, sample_tokens
+
+
+def plain_distribution(scores, history, penalty, temperature, top_k, top_p):
+    """Probabilities of the next token, written out: penalty, temperature, top-k, top-p."""
+    scores = scores.tolist()
+    for token in set(history):
+        scores[token] = scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
+    ranked = sorted(range(len(scores)), key=lambda token: -scores[token])[: top_k or len(scores)]
+    weights = torch.tensor([scores[token] for token in ranked], dtype=torch.float64) / temperature
+    weights = weights.softmax(0).tolist()
+    kept, total = [], 0.0
+    for token, weight in zip(ranked, weights):
+        if total > top_p:
+            break
+        kept.append((token, weight))
+        total += weight
+    probabilities = torch.zeros(len(scores), dtype=torch.float64)
+    for token, weight in kept:
+        probabilities[token] = weight / total
+    return probabilities
+
+
+@pytest.mark.parametrize(
+    "penalty,temperature,top_k,top_p",
+    [
+        (1.0, 1.0, 0, 1.0),
+        (1.3, 1.0, 0, 1.0),
+        (1.0, 1.7, 5, 1.0),
+        (1.0, 0.7, 0, 0.8),
+        (1.2, 1.7, 6, 0.8),
+        (1.1, 0.9, 3, 0.3),
+    ],
+)
+def test_distribution_equals_a_plain_computation(penalty, temperature, top_k, top_p):
+    torch.manual_seed(0)
+    batch_size, n_vq, num_codes, draws = 2, 3, 9, 20000
+    logits = torch.randn(batch_size, n_vq, num_codes) * 2
+    logits[..., -1] = float("-inf")
+    history = torch.randint(0, num_codes, (batch_size, 4, n_vq))
+    groups = [0, 1, 1]
+    seen = CodeHistory(history, num_codes, groups)
+    penalized = seen.penalize(logits, penalty)
+    drawn = sample_tokens(penalized.expand(draws, -1, -1, -1), temperature, top_k, top_p)
+    for row in range(batch_size):
+        for codebook in range(n_vq):
+            members = [k for k in range(n_vq) if groups[k] == groups[codebook]]
+            tokens = history[row, :, members].flatten().tolist()
+            expected = plain_distribution(logits[row, codebook], tokens, penalty, temperature, top_k, top_p)
+            counts = torch.bincount(drawn[:, row, codebook], minlength=num_codes)
+            # Five standard deviations of a count, and nothing where there is no probability.
+            spread = 5 * (draws * expected * (1 - expected)).sqrt() + 1e-6
+            assert ((counts - draws * expected).abs() <= spread).all(), (row, codebook, counts, draws * expected)
+
+
+def test_temperature_zero_takes_the_best():
+    logits = torch.randn(2, 3, 50)
+    assert torch.equal(sample_tokens(logits, 0, top_k=1, top_p=0.1), logits.argmax(-1))
+
+
+def test_generator_makes_it_repeatable():
+    logits = torch.randn(4, 30)
+    first, second = (sample_tokens(logits, 1.0, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_history_grows():
+    history = CodeHistory(torch.zeros(1, 0, 2, dtype=torch.long), 5, [0, 1])
+    logits = torch.ones(1, 2, 5)
+    assert torch.equal(history.penalize(logits, 2.0), logits)
+    history.add(torch.tensor([[3, 4]]))
+    penalized = history.penalize(logits, 2.0)
+    assert penalized[0, 0].tolist() == [1, 1, 1, 0.5, 1]
+    assert penalized[0, 1].tolist() == [1, 1, 1, 1, 0.5]
