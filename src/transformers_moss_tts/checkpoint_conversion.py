@@ -14,7 +14,6 @@
 """Key conversions between the released checkpoints, one tensor a codebook, and the fused tensors of the models."""
 
 import torch
-
 from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
 
 

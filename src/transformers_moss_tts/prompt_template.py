@@ -17,7 +17,6 @@ import re
 from collections.abc import Iterable
 
 import torch
-
 from transformers import PreTrainedTokenizerBase
 
 

@@ -14,8 +14,8 @@
 """The one place that touches transformers' Auto mappings and key conversions."""
 
 from transformers import AutoModel, AutoModelForAudioTokenization, AutoModelForTextToWaveform, AutoProcessor
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .checkpoint_conversion import moss_tts_delay_mapping

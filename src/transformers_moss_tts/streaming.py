@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from queue import Queue
 
 import torch
-
 from transformers.generation.streamers import BaseStreamer
 
 from .moss_tts.configuration_moss_tts import MossTTSDelayConfig

@@ -16,7 +16,6 @@
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.qwen3 import Qwen3Config
 from transformers.utils import auto_docstring

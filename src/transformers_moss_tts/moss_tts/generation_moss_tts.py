@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerateDecoderOnlyOutput, GenerationConfig, GenerationMixin, GenerationMode
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 from transformers.utils import logging
 
+from ..growing_cache import let_grow
 from ..sampling import CodeHistory, sample_tokens
 from .delay_pattern import DelayPatternState, split_audio_codes
 
@@ -205,6 +205,13 @@ class MossTTSGenerationMixin(GenerationMixin):
             generation_config.pad_token_id = self.config.pad_token_id
         _check_knobs(generation_config)
         return generation_config, model_kwargs
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        is_given = model_kwargs.get("past_key_values") is not None
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        cache = model_kwargs.get("past_key_values")
+        if type(cache) is DynamicCache and not is_given and not cache.offloading:
+            model_kwargs["past_key_values"] = let_grow(cache)
 
     def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
         if generation_mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):

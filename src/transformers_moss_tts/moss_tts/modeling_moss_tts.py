@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts import MossTTSDelayConfig
 from .generation_moss_tts import MossTTSGenerationMixin
@@ -100,8 +100,9 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         num_codes = config.audio_vocab_size + 1
         self.language_model = Qwen3Model(config.language_config)
         self.audio_embedding = MossTTSAudioEmbedding(config.n_vq, num_codes, config.hidden_size)
-        self.text_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.audio_heads = nn.Linear(config.hidden_size, config.n_vq * num_codes, bias=False)
+        self.text_head = FewRowLinear(config.hidden_size, config.vocab_size, bias=False)
+        self.audio_heads = FewRowLinear(config.hidden_size, config.n_vq * num_codes, bias=False)
+        use_few_row_linears(self.language_model)
         self.generation_config = self.default_generation_config(config)
         self.post_init()
 
@@ -204,8 +205,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
     def _text_logits(self, hidden_states: torch.Tensor, rows: torch.LongTensor | None) -> torch.Tensor:
         if rows is None:
             return self.text_head(hidden_states)
-        # A head that an adapter or a quantizer has wrapped has no plain rows to read.
-        if type(self.text_head) is not nn.Linear:
+        if not has_plain_weight(self.text_head):
             return self.text_head(hidden_states)[..., rows]
         return nn.functional.linear(hidden_states, self.text_head.weight[rows])
 

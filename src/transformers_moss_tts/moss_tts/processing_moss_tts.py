@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin

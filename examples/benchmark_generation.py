@@ -1,0 +1,164 @@
+"""
+Measures MossTTSDelay generation: steps a second, peak memory and the share of the weight-read limit, by batch size.
+
+    python examples/benchmark_generation.py --batches 1 2 4 8 --output benchmark_generation
+
+No checkpoint is needed: the weights are random, of the shape of a small generator (Qwen3 with hidden size 512 and 12 layers,
+32 codebooks of 1024), and the text channel is kept inside audio. The limit of a step is the time this machine needs to read
+the weights that every step must read, measured in the same process as a large matrix-vector product.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel
+
+
+PROMPT_LENGTH = 64
+
+
+def build_model(device: str, dtype: torch.dtype) -> MossTTSDelayModel:
+    torch.manual_seed(0)
+    backbone = {
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
+        "vocab_size": 151936,
+    }
+    model = MossTTSDelayModel(MossTTSDelayConfig(language_config=backbone)).eval()
+    with torch.no_grad():
+        # Equal scores of the two slots: the best token is the first, so that audio goes on.
+        for token in (model.config.audio_assistant_gen_slot_token_id, model.config.audio_assistant_delay_slot_token_id):
+            model.text_head.weight[token] = 0
+    return model.to(device, dtype)
+
+
+def build_prompt(config: MossTTSDelayConfig, batch_size: int, device: str) -> torch.LongTensor:
+    """A prompt that ends inside a recording, so that every step generates audio."""
+    prompt = torch.full((batch_size, PROMPT_LENGTH, 1 + config.n_vq), config.audio_pad_code)
+    prompt[:, :, 0] = torch.randint(0, 1000, (batch_size, PROMPT_LENGTH))
+    prompt[:, -40, 0] = config.audio_start_token_id
+    prompt[:, -39:, 0] = config.audio_assistant_gen_slot_token_id
+    prompt[:, -39:, 1:] = torch.randint(0, config.audio_vocab_size, (batch_size, 39, config.n_vq))
+    return prompt.to(device)
+
+
+def weights_read_a_step(model: MossTTSDelayModel) -> int:
+    """Bytes of the backbone without its embedding table, and of the audio heads."""
+    backbone = sum(p.numel() for name, p in model.language_model.named_parameters() if "embed_tokens" not in name)
+    return (backbone + model.audio_heads.weight.numel()) * model.audio_heads.weight.element_size()
+
+
+def read_rate(device: str, dtype: torch.dtype) -> float:
+    """Bytes a second at which a large matrix is read in a matrix-vector product."""
+    matrix = torch.randn(16384, 8192, device=device).to(dtype)
+    vector = torch.randn(8192, device=device, dtype=dtype)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        matrix @ vector
+        wait(device)
+        times.append(time.perf_counter() - start)
+    return matrix.numel() * matrix.element_size() / statistics.median(times)
+
+
+def wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def peak_bytes(device: str) -> int:
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated()
+
+
+def seconds_a_step(model: MossTTSDelayModel, prompt: torch.LongTensor, steps: int, repeats: int) -> float:
+    """Median over runs of the time that `steps` more steps take, so that the prompt does not count."""
+
+    def run(num_steps: int) -> float:
+        start = time.perf_counter()
+        sequences = model.generate(prompt, max_new_tokens=num_steps, text_temperature=0.0, seed=0)
+        wait(prompt.device.type)
+        assert sequences.shape[1] == PROMPT_LENGTH + num_steps
+        return time.perf_counter() - start
+
+    run(4)
+    return statistics.median((run(4 + steps) - run(4)) / steps for _ in range(repeats))
+
+
+def run_case(case: dict, pipe) -> None:
+    torch.set_num_threads(case["threads"])
+    dtype = getattr(torch, case["dtype"])
+    model = build_model(case["device"], dtype)
+    prompt = build_prompt(model.config, case["batch"], case["device"])
+    rate = read_rate(case["device"], dtype)
+    step = seconds_a_step(model, prompt, case["steps"], case["repeats"])
+    limit = weights_read_a_step(model) / rate
+    pipe.send(
+        case
+        | {
+            "read_gb_per_second": round(rate / 1e9, 1),
+            "limit_ms": round(limit * 1e3, 2),
+            "step_ms": round(step * 1e3, 2),
+            "steps_per_second": round(1 / step, 2),
+            "frames_per_second": round(case["batch"] / step, 1),
+            "share_of_limit": round(limit / step, 3),
+            "peak_mib": round(peak_bytes(case["device"]) / 2**20),
+        }
+    )
+
+
+def measure(case: dict) -> dict:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run_case, args=(case, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"The process of {case} died, probably for lack of memory.") from None
+    finally:
+        process.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--steps", type=int, default=40, help="steps timed in a run")
+    parser.add_argument("--repeats", type=int, default=5, help="runs, of which the median counts")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--output", type=Path, help="writes OUTPUT.json")
+    args = parser.parse_args()
+
+    results = []
+    print(f"{'batch':>5}{'step ms':>9}{'limit ms':>10}{'share':>7}{'steps/s':>9}{'frames/s':>10}{'peak MiB':>10}")
+    for batch in args.batches:
+        case = {"batch": batch, "steps": args.steps, "repeats": args.repeats, "threads": args.threads}
+        row = measure(case | {"device": args.device, "dtype": args.dtype})
+        results.append(row)
+        print(
+            f"{batch:5}{row['step_ms']:9.1f}{row['limit_ms']:10.1f}{row['share_of_limit']:7.0%}"
+            f"{row['steps_per_second']:9.1f}{row['frames_per_second']:10.1f}{row['peak_mib']:10}",
+            flush=True,
+        )
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
