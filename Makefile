@@ -11,6 +11,7 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
+	$(BIN)/python examples/synthesize.py --output demo/speech.wav
 	$(BIN)/python examples/codec_round_trip.py --output demo
 
 test: .venv/installed

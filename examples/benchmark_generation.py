@@ -38,7 +38,10 @@ def build_model(device: str, dtype: torch.dtype) -> MossTTSDelayModel:
     model = MossTTSDelayModel(MossTTSDelayConfig(language_config=backbone)).eval()
     with torch.no_grad():
         # Equal scores of the two slots: the best token is the first, so that audio goes on.
-        for token in (model.config.audio_assistant_gen_slot_token_id, model.config.audio_assistant_delay_slot_token_id):
+        for token in (
+            model.config.audio_assistant_gen_slot_token_id,
+            model.config.audio_assistant_delay_slot_token_id,
+        ):
             model.text_head.weight[token] = 0
     return model.to(device, dtype)
 

@@ -12,22 +12,13 @@ import time
 from pathlib import Path
 
 import torch
+from random_checkpoint import build_codec
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from transformers_moss_tts.audio_io import load_audio, save_audio
 
 
 RECORDING = Path(__file__).parent / "assets" / "reference.ogg"
-
-
-def build_codec() -> MossAudioTokenizerModel:
-    """A codec of the released frame rates and codebooks with narrow, shallow stages and random weights."""
-    torch.manual_seed(0)
-    config = MossAudioTokenizerConfig()
-    for module in config.encoder_kwargs + config.decoder_kwargs:
-        if module["module_type"] == "Transformer":
-            module.update(d_model=128, num_heads=2, num_layers=2, dim_feedforward=256)
-    return MossAudioTokenizerModel(config).eval()
 
 
 def draw(waveform, codes, decoded, config: MossAudioTokenizerConfig, path: Path) -> None:
@@ -56,6 +47,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the wav and the picture")
     args = parser.parse_args()
 
+    torch.manual_seed(0)
     model = MossAudioTokenizerModel.from_pretrained(args.model).eval() if args.model else build_codec()
     rate = model.config.sampling_rate
     waveform = torch.from_numpy(load_audio(args.recording, rate))

@@ -14,7 +14,6 @@
 """A key/value cache that grows by doubling, for generations of thousands of steps."""
 
 import torch
-
 from transformers.cache_utils import Cache, DynamicLayer
 
 
