@@ -10,12 +10,11 @@ eighth of its layers (its 1.6 billion parameters are what does not fit a small m
 
 import argparse
 import json
-import multiprocessing
-import resource
 import time
 from pathlib import Path
 
 import torch
+from own_process import in_own_process, peak_bytes
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 
@@ -36,14 +35,8 @@ def build_config(shape: str) -> MossAudioTokenizerConfig:
     return config
 
 
-def peak_bytes(device: str) -> int:
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return torch.cuda.max_memory_allocated()
-
-
 @torch.inference_mode()
-def run_case(case: dict, pipe) -> None:
+def run_case(case: dict) -> dict:
     torch.manual_seed(0)
     config = build_config(case["shape"])
     model = MossAudioTokenizerModel(config).eval().to(case["device"], getattr(torch, case["dtype"]))
@@ -63,29 +56,12 @@ def run_case(case: dict, pipe) -> None:
     start = time.perf_counter()
     work(frames)
     took = time.perf_counter() - start
-    pipe.send(
-        case
-        | {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "took_seconds": round(took, 3),
-            "audio_seconds_per_second": round(batch * case["seconds"] / took, 2),
-            "peak_mib": round((peak_bytes(case["device"]) - before) / 2**20, 1),
-        }
-    )
-
-
-def measure(case: dict) -> dict:
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=run_case, args=(case, sender))
-    process.start()
-    sender.close()
-    try:
-        result = receiver.recv()
-    except EOFError:
-        raise RuntimeError(f"The process of {case} died, probably for lack of memory.") from None
-    process.join()
-    return result
+    return case | {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "took_seconds": round(took, 3),
+        "audio_seconds_per_second": round(batch * case["seconds"] / took, 2),
+        "peak_mib": round((peak_bytes(case["device"]) - before) / 2**20, 1),
+    }
 
 
 def plot(results: list[dict], path: Path) -> None:
@@ -135,7 +111,7 @@ def main() -> None:
                 for seconds in args.seconds:
                     case = {"part": part, "seconds": seconds, "chunk": chunk or None, "batch": batch}
                     case |= {"shape": args.shape, "device": args.device, "dtype": args.dtype}
-                    row = measure(case)
+                    row = in_own_process(run_case, case)
                     results.append(row)
                     print(
                         f"{part:8}{seconds:9g}{chunk:7g}{batch:7}{row['took_seconds']:9.2f}"

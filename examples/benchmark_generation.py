@@ -10,13 +10,12 @@ the weights that every step must read, measured in the same process as a large m
 
 import argparse
 import json
-import multiprocessing
-import resource
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from own_process import in_own_process, peak_bytes
 
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel
 
@@ -80,12 +79,6 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def peak_bytes(device: str) -> int:
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return torch.cuda.max_memory_allocated()
-
-
 def seconds_a_step(model: MossTTSDelayModel, prompt: torch.LongTensor, steps: int, repeats: int) -> float:
     """Median over runs of the time that `steps` more steps take, so that the prompt does not count."""
 
@@ -100,7 +93,7 @@ def seconds_a_step(model: MossTTSDelayModel, prompt: torch.LongTensor, steps: in
     return statistics.median((run(4 + steps) - run(4)) / steps for _ in range(repeats))
 
 
-def run_case(case: dict, pipe) -> None:
+def run_case(case: dict) -> dict:
     torch.set_num_threads(case["threads"])
     dtype = getattr(torch, case["dtype"])
     model = build_model(case["device"], dtype)
@@ -108,32 +101,15 @@ def run_case(case: dict, pipe) -> None:
     rate = read_rate(case["device"], dtype)
     step = seconds_a_step(model, prompt, case["steps"], case["repeats"])
     limit = weights_read_a_step(model) / rate
-    pipe.send(
-        case
-        | {
-            "read_gb_per_second": round(rate / 1e9, 1),
-            "limit_ms": round(limit * 1e3, 2),
-            "step_ms": round(step * 1e3, 2),
-            "steps_per_second": round(1 / step, 2),
-            "frames_per_second": round(case["batch"] / step, 1),
-            "share_of_limit": round(limit / step, 3),
-            "peak_mib": round(peak_bytes(case["device"]) / 2**20),
-        }
-    )
-
-
-def measure(case: dict) -> dict:
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=run_case, args=(case, sender))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        raise RuntimeError(f"The process of {case} died, probably for lack of memory.") from None
-    finally:
-        process.join()
+    return case | {
+        "read_gb_per_second": round(rate / 1e9, 1),
+        "limit_ms": round(limit * 1e3, 2),
+        "step_ms": round(step * 1e3, 2),
+        "steps_per_second": round(1 / step, 2),
+        "frames_per_second": round(case["batch"] / step, 1),
+        "share_of_limit": round(limit / step, 3),
+        "peak_mib": round(peak_bytes(case["device"]) / 2**20),
+    }
 
 
 def main() -> None:
@@ -151,7 +127,7 @@ def main() -> None:
     print(f"{'batch':>5}{'step ms':>9}{'limit ms':>10}{'share':>7}{'steps/s':>9}{'frames/s':>10}{'peak MiB':>10}")
     for batch in args.batches:
         case = {"batch": batch, "steps": args.steps, "repeats": args.repeats, "threads": args.threads}
-        row = measure(case | {"device": args.device, "dtype": args.dtype})
+        row = in_own_process(run_case, case | {"device": args.device, "dtype": args.dtype})
         results.append(row)
         print(
             f"{batch:5}{row['step_ms']:9.1f}{row['limit_ms']:10.1f}{row['share_of_limit']:7.0%}"

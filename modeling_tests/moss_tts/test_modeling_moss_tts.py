@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_prompts, tiny_tts, tiny_tts_config
-from transformers import AutoModel, AutoModelForTextToWaveform, AutoProcessor
+from transformers import MODEL_MAPPING, AutoModel, AutoModelForTextToWaveform, AutoProcessor
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import transformers_moss_tts
 from transformers_moss_tts import MossTTSDelayModel
@@ -261,3 +262,12 @@ def test_bad_input(model, name):
     call, message = BAD_INPUT[name]
     with pytest.raises(ValueError, match=message):
         call(model, training_batch(model.config))
+
+
+def test_a_transformers_that_brings_the_model_does_not_break_the_import(golden_folder, monkeypatch):
+    """The native port keeps the `model_type`: ours is registered over it, and stays."""
+    monkeypatch.setitem(CONFIG_MAPPING._mapping, "moss_tts_delay", "LlamaConfig")
+    monkeypatch.setitem(MODEL_MAPPING._model_mapping, "moss_tts_delay", "LlamaModel")
+    monkeypatch.delitem(CONFIG_MAPPING._extra_content, "moss_tts_delay")
+    transformers_moss_tts.registration.register_with_transformers()
+    assert type(AutoModel.from_pretrained(golden_folder / "moss_tts_delay")) is MossTTSDelayModel
