@@ -392,6 +392,12 @@ def test_options_come_from_the_call_then_the_config_then_the_model(model):
     assert not torch.equal(sampled, greedy)
 
 
+@pytest.mark.parametrize("options,length", [({"max_length": 20}, 20), ({"max_new_tokens": 4}, 13)])
+def test_length_options(options, length):
+    model = talkative(tiny_tts(), im_end=-9.0)
+    assert model.generate(**tiny_prompts(model.config, 9), **options, seed=0).shape[1] == length
+
+
 REFUSED = {
     "beam search": ({"num_beams": 2}, "num_beams"),
     "assisted generation": ({"prompt_lookup_num_tokens": 3}, "assist"),

@@ -194,7 +194,11 @@ class MossTTSGenerationMixin(GenerationMixin):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` is for one vocabulary; this model has {ours}.")
         knobs = {name: kwargs.pop(name) for name in GENERATION_DEFAULTS if name in kwargs}
+        asks_for_length = kwargs.get("max_length") is not None and kwargs.get("max_new_tokens") is None
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
+        if asks_for_length:
+            # The model's own `max_new_tokens` would overrule it.
+            generation_config.max_new_tokens = None
         for name, default in GENERATION_DEFAULTS.items():
             value = getattr(generation_config, name, None)
             value = getattr(self.generation_config, name, None) if value is None else value
