@@ -427,8 +427,8 @@ class MossAudioTokenizerPreTrainedModel(StrictLoadingMixin, PreTrainedAudioToken
             magnitude, direction = module.parametrizations.weight.original0, module.parametrizations.weight.original1
             init.kaiming_uniform_(direction, a=math.sqrt(5))
             init.copy_(magnitude, direction.norm(dim=(1, 2), keepdim=True))
-            bound = 1 / math.sqrt(module.in_channels)
-            init.uniform_(module.bias, -bound, bound)
+            # A random bias would outweigh the quiet signal of a fresh encoder: every frame would get the same codes.
+            init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
