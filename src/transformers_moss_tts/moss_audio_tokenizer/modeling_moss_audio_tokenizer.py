@@ -80,6 +80,8 @@ class MossAudioTokenizerOutput(ModelOutput):
         Codes that were decoded.
     audio_codes_lengths (`torch.LongTensor` of shape `(batch_size,)`):
         Number of frames of each row.
+    quantized_states (`torch.FloatTensor` of shape `(batch_size, output_dim, frames)`, *optional*):
+        Input of the decoder, for losses on it. Not with `audio_codes`.
     commitment_loss (`torch.FloatTensor` of shape `()`, *optional*, only in training mode):
         Squared distance from the encoder's vectors to the codes they chose, which pulls the encoder: mean over frames and
         codebook dimensions, sum over codebooks, as in DAC (arXiv 2306.06546).
@@ -91,6 +93,7 @@ class MossAudioTokenizerOutput(ModelOutput):
     audio_lengths: torch.LongTensor | None = None
     audio_codes: torch.LongTensor | None = None
     audio_codes_lengths: torch.LongTensor | None = None
+    quantized_states: torch.FloatTensor | None = None
     commitment_loss: torch.FloatTensor | None = None
     codebook_loss: torch.FloatTensor | None = None
 
@@ -587,7 +590,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         quantized, codes, commitment_loss, codebook_loss = self.quantizer(hidden_states, lengths, num_quantizers)
         decoded = self._run_decoder(quantized, lengths)
         losses = (commitment_loss, codebook_loss) if self.training else (None, None)
-        return MossAudioTokenizerOutput(decoded.audio, decoded.audio_lengths, codes, lengths, *losses)
+        return MossAudioTokenizerOutput(decoded.audio, decoded.audio_lengths, codes, lengths, quantized, *losses)
 
     def _run_encoder(
         self, input_values: torch.Tensor, lengths: torch.Tensor, past_key_values: MossAudioTokenizerCache | None = None

@@ -1,0 +1,89 @@
+"""
+Trains a small MossAudioTokenizer from a folder of recordings.
+
+    python examples/train_codec.py recordings --held-out other_recordings --output runs/codec --steps 20000
+
+A run that is started again goes on where it stopped. `accelerate launch examples/train_codec.py ...` runs it on several devices.
+Losses go to TensorBoard (`tensorboard --logdir runs/codec/logs`), samples and spectrograms to OUTPUT/samples, the model to
+OUTPUT/model.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
+from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, load_recordings
+
+
+SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
+# Encoder order, 100 Hz to 12.5 Hz: layers, width, heads. Most of the work is at 100 Hz, so those stages are the smallest.
+STAGES = ((2, 192, 3), (2, 192, 3), (2, 256, 4), (4, 256, 4))
+NUM_CODEBOOKS = 12
+
+
+def build_config(quantizer_dropout: float) -> MossAudioTokenizerConfig:
+    """The released codec's frame rates and layout with 11 million parameters."""
+    config = MossAudioTokenizerConfig(quantizer_dropout=quantizer_dropout)
+    features = (128, 128, 256, 256)
+    encoder = [module for module in config.encoder_kwargs if module["module_type"] == "Transformer"]
+    decoder = [module for module in config.decoder_kwargs if module["module_type"] == "Transformer"][::-1]
+    for index, (layers, width, heads) in enumerate(STAGES):
+        inputs = 240 if index == 0 else 2 * features[index - 1]
+        shape = {"num_layers": layers, "d_model": width, "num_heads": heads, "dim_feedforward": 2 * width}
+        encoder[index].update(shape, input_dimension=inputs, output_dimension=features[index])
+        decoder[index].update(shape, input_dimension=features[index], output_dimension=inputs)
+    config.quantizer_kwargs.update(
+        input_dim=features[-1], rvq_dim=256, output_dim=features[-1], num_quantizers=NUM_CODEBOOKS
+    )
+    return config
+
+
+def find_recordings(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recordings", type=Path, nargs="+", help="folders of recordings to train on")
+    parser.add_argument("--held-out", type=Path, help="folder of recordings that are only evaluated")
+    parser.add_argument("--output", type=Path, default=Path("runs/codec"))
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--crop-seconds", type=float, default=1.6)
+    parser.add_argument("--learning-rate", type=float, default=8e-4)
+    parser.add_argument("--quantizer-dropout", type=float, default=0.5, help="share of crops with fewer codebooks")
+    parser.add_argument("--adversarial-start", type=int, help="step from which discriminators train")
+    parser.add_argument("--discriminator-width", type=float, default=0.25)
+    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no")
+    parser.add_argument("--save-steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    torch.manual_seed(args.seed)
+    model = MossAudioTokenizerModel(build_config(args.quantizer_dropout))
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
+    rate = model.config.sampling_rate
+    recordings = load_recordings([path for folder in args.recordings for path in find_recordings(folder)], rate)
+    held_out = load_recordings(find_recordings(args.held_out)[:16], rate) if args.held_out else None
+    print(f"{len(recordings)} recordings, {sum(map(len, recordings)) / rate / 60:.0f} minutes")
+    training = CodecTrainingArguments(
+        output_dir=str(args.output),
+        max_steps=args.steps,
+        batch_size=args.batch_size,
+        crop_seconds=args.crop_seconds,
+        learning_rate=args.learning_rate,
+        decay_steps=args.steps // 5,
+        adversarial_start=args.adversarial_start,
+        discriminator_width=args.discriminator_width,
+        mixed_precision=args.mixed_precision,
+        save_steps=args.save_steps,
+        eval_steps=args.save_steps,
+        seed=args.seed,
+    )
+    CodecTrainer(model, training, recordings, held_out).train()
+
+
+if __name__ == "__main__":
+    main()

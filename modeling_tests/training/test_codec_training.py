@@ -1,0 +1,223 @@
+"""Training of the codec: data, losses, codebooks, and runs that stop and go on."""
+
+import json
+import os
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from tiny_models import tiny_codec
+
+from transformers_moss_tts import MossAudioTokenizerModel
+from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
+from transformers_moss_tts.training.codebook_refresh import CodebookRefresher
+from transformers_moss_tts.training.codec_discriminators import CodecDiscriminator
+from transformers_moss_tts.training.codec_losses import (
+    MultiScaleMelLoss,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+)
+
+
+RATE = 8000
+
+
+def small_model(seed: int = 0) -> MossAudioTokenizerModel:
+    """The tiny codec at a rate at which there is something to hear: 8 kHz, 8 samples a frame."""
+    return tiny_codec(seed, sampling_rate=RATE, causal_transformer_context_duration=0.05, quantizer_dropout=0.5)
+
+
+def tones(count: int = 6, seconds: float = 0.6) -> list[np.ndarray]:
+    time = np.arange(int(RATE * seconds)) / RATE
+    draw = np.random.default_rng(0)
+    return [
+        (8000 * np.sin(2 * np.pi * draw.uniform(100, 900) * time) * draw.uniform(0.3, 1)).astype(np.int16)
+        for _ in range(count)
+    ]
+
+
+def arguments(folder, **changes) -> CodecTrainingArguments:
+    settings = {
+        "max_steps": 6,
+        "batch_size": 2,
+        "crop_seconds": 0.4,
+        "warmup_steps": 2,
+        "save_steps": 3,
+        "eval_steps": 3,
+    }
+    settings |= {"logging_steps": 1, "discriminator_width": 0.05, "codebook_patience": 2}
+    return CodecTrainingArguments(output_dir=str(folder), **(settings | changes))
+
+
+def train(folder, model=None, **changes) -> MossAudioTokenizerModel:
+    trainer = CodecTrainer(model or small_model(), arguments(folder, **changes), tones(), tones(2))
+    trainer.train()
+    return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def test_crops_follow_from_seed_number_and_process():
+    crops = RandomCrops(tones(), 160, 3, seed=1)
+    again = RandomCrops(tones(), 160, 3, seed=1, first_batch=4)
+    assert torch.equal(crops.batch(4), next(iter(again)))
+    assert not torch.equal(crops.batch(4), crops.batch(5))
+    shares = [RandomCrops(tones(), 160, 3, seed=1, process_index=i, num_processes=2) for i in range(2)]
+    assert torch.equal(shares[0].batch(2), crops.batch(4)) and torch.equal(shares[1].batch(2), crops.batch(5))
+
+
+def test_short_recordings_are_padded():
+    batch = RandomCrops([np.full(50, 1000, np.int16)], 80, 2, seed=0).batch(0)
+    assert batch.shape == (2, 80)
+    assert (batch[:, :50] > 0).all() and (batch[:, 50:] == 0).all()
+
+
+def test_broken_recordings_are_listed_and_left_out(tmp_path, caplog):
+    save_audio(np.zeros(800, np.float32), tmp_path / "good.wav", RATE)
+    (tmp_path / "broken.wav").write_bytes(b"no audio")
+    with caplog.at_level("WARNING"):
+        recordings = load_recordings([tmp_path / "good.wav", tmp_path / "broken.wav"], RATE)
+    assert len(recordings) == 1 and "1 of 2" in caplog.text and "broken.wav" in caplog.text
+    with pytest.raises(ValueError, match="None of the 1"):
+        load_recordings([tmp_path / "broken.wav"], RATE)
+
+
+def test_mel_loss_is_the_distance_of_log_mel_magnitudes():
+    torch.manual_seed(0)
+    loss = MultiScaleMelLoss(RATE, windows=(256,), num_bands=(20,))
+    waveform, other = torch.randn(2, 2, 2000)
+    assert loss(waveform, waveform) == 0
+    # Ten times as loud is one unit of log10 everywhere.
+    torch.testing.assert_close(loss(10 * waveform, waveform), torch.tensor(1.0), atol=1e-4, rtol=0)
+    assert loss(other, waveform) > 0.1
+
+
+def test_discriminators_learn_and_judge():
+    torch.manual_seed(0)
+    judge = CodecDiscriminator(periods=(2, 3), windows=(128,), width=0.05)
+    recordings = torch.sin(torch.arange(1001) * 0.3).expand(2, -1) + 0.01 * torch.randn(2, 1001)
+    decoded = torch.randn(2, 1001, requires_grad=True)
+    judgement = judge(recordings)
+    assert len(judgement) == 3 and all(len(features) > 4 for features in judgement)
+    assert feature_matching_loss(judgement, judge(recordings)) == 0
+    optimizer = torch.optim.Adam(judge.parameters(), lr=3e-3)
+    before = discriminator_loss(judge(recordings), judge(decoded.detach())).item()
+    for _ in range(40):
+        optimizer.zero_grad()
+        discriminator_loss(judge(recordings), judge(decoded.detach())).backward()
+        optimizer.step()
+    assert discriminator_loss(judge(recordings), judge(decoded.detach())) < 0.3 * before
+    # What it has learned to tell apart costs the codec more than a recording would.
+    assert adversarial_loss(judge(decoded)) > 2 * adversarial_loss(judge(recordings))
+    (gradient,) = torch.autograd.grad(adversarial_loss(judge(decoded)), decoded)
+    assert gradient.abs().max() > 0
+
+
+def test_dead_codes_are_moved_to_the_data():
+    model = small_model().train()
+    refresher = CodebookRefresher(model, patience=2)
+    crops = torch.randn(2, 800)
+
+    def step():
+        with refresher.observe():
+            model(crops)
+        return refresher.refresh()
+
+    before = model.quantizer.quantizers[0].codebook.weight.clone()
+    assert step() == 4 * 16  # the first batch fills every row
+    assert not torch.equal(model.quantizer.quantizers[0].codebook.weight, before)
+    moves = [step() for _ in range(6)]
+    assert moves[0] == moves[1] == 0 and sum(moves) < 6 * 64
+    with torch.no_grad():
+        codes = model(crops).audio_codes
+    assert len(codes[0].unique()) > 4
+
+
+@pytest.mark.parametrize("adversarial_start", [None, 2])
+def test_a_resumed_run_gives_the_same_weights(tmp_path, adversarial_start):
+    whole = train(tmp_path / "whole", adversarial_start=adversarial_start)
+    trainer = CodecTrainer(
+        small_model(), arguments(tmp_path / "parts", adversarial_start=adversarial_start), tones(), tones(2)
+    )
+    finish, trainer.args.max_steps = trainer.args.max_steps, 3
+    trainer.train()
+    assert finish == 6
+    torch.manual_seed(99)  # whatever happens between the two
+    parts = train(tmp_path / "parts", model=small_model(7), adversarial_start=adversarial_start)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], tensor, atol=0, rtol=0, msg=name)
+
+
+def test_what_a_run_leaves_behind(tmp_path):
+    (tmp_path / "tmp-checkpoint-3").mkdir(parents=True)  # of a run that was killed while it saved
+    model = train(tmp_path, max_steps=9)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-9"]
+    assert json.loads((tmp_path / "checkpoint-9" / "trainer_state.json").read_text())["step"] == 9
+    loaded = MossAudioTokenizerModel.from_pretrained(tmp_path / "model")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=0, rtol=0)
+    samples = sorted(path.name for path in (tmp_path / "samples" / "step_0000009").iterdir())
+    assert samples == ["0.png", "0_decoded.wav", "0_recording.wav", "1.png", "1_decoded.wav", "1_recording.wav"]
+    assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
+
+
+def test_training_reduces_the_loss(tmp_path):
+    trainer = CodecTrainer(
+        small_model(),
+        arguments(tmp_path, max_steps=60, learning_rate=3e-3, save_steps=60, eval_steps=60),
+        tones(),
+        tones(2),
+    )
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    assert after["mel"] < 0.8 * before["mel"]
+
+
+def test_a_semantic_loss_reaches_the_encoder(tmp_path):
+    seen = []
+
+    def semantic_loss(states, crops):
+        seen.append((tuple(states.shape), tuple(crops.shape)))
+        return states.pow(2).mean()
+
+    model = small_model()
+    trainer = CodecTrainer(model, arguments(tmp_path, max_steps=1), tones(), semantic_loss=semantic_loss)
+    trainer.train()
+    assert seen == [((2, 12, 400), (2, 3200))]
+
+
+def train_one_of_two(rank: int, port: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    torch.set_num_threads(1)
+    model = train(folder, adversarial_start=2)
+    torch.save(model.state_dict(), os.path.join(folder, f"{rank}.pt"))
+
+
+def test_two_processes_keep_the_same_weights(tmp_path):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    multiprocessing.spawn(train_one_of_two, args=(port, str(tmp_path)), nprocs=2)
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    fresh = small_model().state_dict()
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=0, rtol=0, msg=name)
+    assert any(not torch.equal(fresh[name], tensor) for name, tensor in one.items())
+    assert (tmp_path / "checkpoint-6").is_dir()
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"max_steps": 0}, "max_steps"),
+        ({"crop_seconds": 0.0}, "crop_seconds"),
+        ({"loss_weights": {"phase": 1.0}}, "phase"),
+    ],
+)
+def test_bad_arguments(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(tmp_path, **changes)

@@ -1,0 +1,102 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Random crops of recordings for codec training."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+from transformers.utils import logging
+
+from ..audio_io import load_audio
+
+
+logger = logging.get_logger(__name__)
+
+
+def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: int = 1) -> list[np.ndarray]:
+    """
+    Reads recordings into memory as 16 bit samples; those that cannot be read are listed and left out.
+
+    Raises:
+        ValueError: if none can be read.
+    """
+    recordings, broken = [], []
+    for path in paths:
+        try:
+            waveform = load_audio(path, sampling_rate, num_channels=num_channels)
+        except ValueError as error:
+            broken.append(f"{path}: {error}")
+            continue
+        recordings.append((waveform.clip(-1, 1) * 32767).astype(np.int16))
+    if broken:
+        logger.warning(f"{len(broken)} of {len(paths)} recordings are left out:\n" + "\n".join(broken))
+    if not recordings:
+        raise ValueError(f"None of the {len(paths)} recordings could be read.")
+    return recordings
+
+
+class RandomCrops(IterableDataset):
+    """
+    Endless batches of random crops. Batch `n` of a process follows from the seed, `n` and the process alone, so that a run can
+    go on where it stopped without replaying anything.
+
+    Args:
+        recordings (`list[np.ndarray]`): 16 bit samples; longer recordings are drawn more often, in proportion.
+        crop_samples (`int`): length of a crop; shorter recordings are padded with zeros.
+        batch_size (`int`): crops a batch.
+        seed (`int`): of the draws.
+        first_batch (`int`, *optional*, defaults to 0): batch to begin with.
+        process_index, num_processes (`int`, *optional*): which share of the batches this process draws.
+    """
+
+    def __init__(
+        self,
+        recordings: list[np.ndarray],
+        crop_samples: int,
+        batch_size: int,
+        seed: int,
+        first_batch: int = 0,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ):
+        self.recordings = recordings
+        self.weights = [len(recording) for recording in recordings]
+        self.crop_samples = crop_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.first_batch = first_batch
+        self.process_index = process_index
+        self.num_processes = num_processes
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        number = self.first_batch
+        while True:
+            yield self.batch(number)
+            number += 1
+
+    def batch(self, number: int) -> torch.Tensor:
+        """Batch `number` of this process, `(batch_size, crop_samples)` in float32."""
+        draw = random.Random(f"{self.seed} {number * self.num_processes + self.process_index}")
+        chosen = draw.choices(range(len(self.recordings)), weights=self.weights, k=self.batch_size)
+        crops = np.zeros((self.batch_size, self.crop_samples), np.int16)
+        for row, index in zip(crops, chosen):
+            recording = self.recordings[index]
+            start = draw.randint(0, max(0, len(recording) - self.crop_samples))
+            crop = recording[start : start + self.crop_samples]
+            row[: len(crop)] = crop
+        return torch.from_numpy(crops).float() / 32767

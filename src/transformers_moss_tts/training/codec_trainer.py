@@ -1,0 +1,326 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Training of MossAudioTokenizer from recordings."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, set_seed
+from tqdm.auto import tqdm
+from transformers import get_wsd_schedule
+from transformers.utils import logging
+
+from ..audio_io import save_audio
+from ..moss_audio_tokenizer import MossAudioTokenizerModel
+from .codebook_refresh import CodebookRefresher
+from .codec_data import RandomCrops
+from .codec_discriminators import CodecDiscriminator
+from .codec_losses import ReconstructionLoss, adversarial_loss, discriminator_loss, feature_matching_loss
+from .spectrograms import draw_spectrograms
+
+
+logger = logging.get_logger(__name__)
+
+# Takes the quantized states (batch_size, output_dim, frames) and the crops (batch_size, samples), gives a loss.
+SemanticLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _report_weights() -> dict[str, float]:
+    return {
+        "semantic": 20.0,
+        "mel": 15.0,
+        "stft": 15.0,
+        "commitment": 0.25,
+        "codebook": 1.0,
+        "adversarial": 1.0,
+        "feature_matching": 2.0,
+    }
+
+
+@dataclass
+class CodecTrainingArguments:
+    """
+    What a run does.
+
+    Args:
+        output_dir (`str`): where checkpoints, samples and logs go; a run that finds checkpoints there goes on from the last.
+        max_steps (`int`): steps of the whole run.
+        batch_size (`int`): crops a step and process.
+        crop_seconds (`float`): length of a crop; it becomes whole frames.
+        learning_rate (`float`): reached after `warmup_steps`, held, and let down over the last `decay_steps`.
+        adversarial_start (`int`, *optional*): step from which the discriminators train and count; never by default.
+        discriminator_width (`float`): factor on the discriminators' channels.
+        loss_weights (`dict[str, float]`): weights of the losses; those of the report (arXiv 2602.10934) by default, where
+            reconstruction is the mel and the STFT loss.
+        codebook_patience (`int`): steps after which an unused row of a codebook is moved.
+        max_grad_norm (`float`): largest norm of a gradient.
+        mixed_precision (`str`): `"no"`, `"bf16"` or `"fp16"`.
+        logging_steps, eval_steps, save_steps (`int`): how often; a killed run loses at most `save_steps`.
+        save_total_limit (`int`): checkpoints kept.
+        seed (`int`): of everything that is drawn.
+    """
+
+    output_dir: str
+    max_steps: int
+    batch_size: int = 8
+    crop_seconds: float = 1.6
+    learning_rate: float = 3e-4
+    warmup_steps: int = 200
+    decay_steps: int = 0
+    adversarial_start: int | None = None
+    discriminator_width: float = 1.0
+    loss_weights: dict[str, float] = field(default_factory=_report_weights)
+    codebook_patience: int = 100
+    max_grad_norm: float = 1.0
+    mixed_precision: str = "no"
+    logging_steps: int = 10
+    eval_steps: int = 500
+    save_steps: int = 500
+    save_total_limit: int = 2
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("max_steps", "batch_size", "logging_steps", "eval_steps", "save_steps", "save_total_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.crop_seconds <= 0:
+            raise ValueError(f"`crop_seconds` must be above 0, got {self.crop_seconds}.")
+        if unknown := set(self.loss_weights) - set(_report_weights()):
+            raise ValueError(
+                f"`loss_weights` has unknown losses: {', '.join(sorted(unknown))}. Known are "
+                f"{', '.join(_report_weights())}."
+            )
+        self.loss_weights = _report_weights() | self.loss_weights
+
+
+class CodecTrainer:
+    """
+    Trains a codec; `accelerate` underneath, so that `accelerate launch` runs it on several devices.
+
+    Args:
+        model ([`MossAudioTokenizerModel`]): the codec. Its config says how often the quantizer drops codebooks.
+        args ([`CodecTrainingArguments`]): what to do.
+        recordings (`list[np.ndarray]`): 16 bit samples at the codec's rate, from
+            [`~transformers_moss_tts.training.codec_data.load_recordings`].
+        eval_recordings (`list[np.ndarray]`, *optional*): recordings that are never trained on; the first few are written as
+            samples.
+        semantic_loss (`Callable`, *optional*): any text head on the quantized states.
+    """
+
+    def __init__(
+        self,
+        model: MossAudioTokenizerModel,
+        args: CodecTrainingArguments,
+        recordings: list[np.ndarray],
+        eval_recordings: list[np.ndarray] | None = None,
+        semantic_loss: SemanticLoss | None = None,
+    ):
+        self.args = args
+        self.config = model.config
+        self.accelerator = Accelerator(
+            mixed_precision=args.mixed_precision, log_with="tensorboard", project_dir=args.output_dir
+        )
+        set_seed(args.seed, device_specific=True)
+        self.eval_recordings = eval_recordings or []
+        self.semantic_loss = semantic_loss
+        frames = max(1, round(args.crop_seconds * model.config.frame_rate))
+        self.crops = RandomCrops(
+            recordings,
+            frames * model.config.downsample_rate,
+            args.batch_size,
+            args.seed,
+            process_index=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+        )
+        self.reconstruction_loss = ReconstructionLoss(model.config.sampling_rate).to(self.accelerator.device)
+        self.step = 0
+        self._prepare(model)
+
+    def _prepare(self, model: MossAudioTokenizerModel) -> None:
+        args, prepare = self.args, self.accelerator.prepare
+        model.to(self.accelerator.device)
+        self.refresher = CodebookRefresher(model, args.codebook_patience)
+        self.optimizer, self.schedule = self._optimizer_of(model)
+        self.model, self.optimizer = prepare(model, self.optimizer)
+        self.discriminator = None
+        # The schedules count steps of the run, not of its processes, so they are not prepared but saved.
+        saved = [self.refresher, self.schedule]
+        if args.adversarial_start is not None:
+            discriminator = CodecDiscriminator(width=args.discriminator_width)
+            optimizer, self.discriminator_schedule = self._optimizer_of(discriminator)
+            self.discriminator, self.discriminator_optimizer = prepare(discriminator, optimizer)
+            saved.append(self.discriminator_schedule)
+        self.accelerator.register_for_checkpointing(*saved)
+
+    def _optimizer_of(self, module: torch.nn.Module):
+        # Betas of HiFi-GAN and DAC.
+        optimizer = torch.optim.AdamW(module.parameters(), lr=self.args.learning_rate, betas=(0.8, 0.99))
+        schedule = get_wsd_schedule(
+            optimizer,
+            self.args.warmup_steps,
+            max(1, self.args.decay_steps),
+            num_training_steps=self.args.max_steps + 1,
+        )
+        return optimizer, schedule
+
+    def train(self) -> None:
+        """Trains to `max_steps`, from the last checkpoint of `output_dir` if there is one."""
+        args, accelerator = self.args, self.accelerator
+        accelerator.init_trackers("logs")
+        self._resume()
+        bar = tqdm(
+            total=args.max_steps,
+            initial=self.step,
+            desc="codec",
+            disable=not accelerator.is_main_process,
+            dynamic_ncols=True,
+        )
+        while self.step < args.max_steps:
+            losses = self._train_step(self.crops.batch(self.step).to(accelerator.device))
+            self.step += 1
+            bar.update()
+            if self.step % args.logging_steps == 0:
+                values = {name: value.item() for name, value in losses.items()}
+                bar.set_postfix({name: f"{values[name]:.3f}" for name in ("mel", "stft", "codebook")})
+                self._log(values | {"learning_rate": self.schedule.get_last_lr()[0]}, "train")
+            if self.step % args.eval_steps == 0 or self.step == args.max_steps:
+                self.evaluate()
+            if self.step % args.save_steps == 0 or self.step == args.max_steps:
+                self.save_checkpoint()
+        bar.close()
+        accelerator.end_training()
+
+    def _train_step(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.model.train()
+        is_adversarial = self.discriminator is not None and self.step >= self.args.adversarial_start
+        with self.refresher.observe(), self.accelerator.autocast():
+            outputs = self.model(crops)
+        decoded = outputs.audio[:, 0].float()
+        losses = self.reconstruction_loss(decoded, crops)
+        losses |= {"commitment": outputs.commitment_loss, "codebook": outputs.codebook_loss}
+        if self.semantic_loss is not None:
+            losses["semantic"] = self.semantic_loss(outputs.quantized_states, crops)
+        judged = {}
+        if is_adversarial:
+            judged["discriminator"] = self._train_discriminator(crops, decoded.detach())
+            of_recordings, of_decoded = self.discriminator(crops), self.discriminator(decoded)
+            losses["adversarial"] = adversarial_loss(of_decoded)
+            losses["feature_matching"] = feature_matching_loss(of_recordings, of_decoded)
+        total = sum(self.args.loss_weights[name] * loss for name, loss in losses.items())
+        self._update(total, self.model, self.optimizer, self.schedule)
+        moved = self._refresh_codebooks()
+        return losses | judged | {"total": total, "moved_codes": torch.tensor(float(moved))}
+
+    def _train_discriminator(self, crops: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
+        loss = discriminator_loss(self.discriminator(crops), self.discriminator(decoded))
+        self._update(loss, self.discriminator, self.discriminator_optimizer, self.discriminator_schedule)
+        return loss
+
+    def _update(self, loss: torch.Tensor, module, optimizer, schedule) -> None:
+        optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(module.parameters(), self.args.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+
+    def _refresh_codebooks(self) -> int:
+        moved = self.refresher.refresh()
+        if self.accelerator.num_processes > 1:
+            # Each process has seen its own crops; the first one's choice holds.
+            tensors = [quantizer.codebook.weight.data for quantizer in self.refresher.quantizers]
+            for tensor in (*tensors, self.refresher.idle):
+                tensor.copy_(broadcast(tensor.clone()))
+        return moved
+
+    @torch.no_grad()
+    def evaluate(self, num_samples: int = 4) -> dict[str, float]:
+        """
+        Losses on whole held-out recordings, logged; the first `num_samples` are written to `output_dir/samples` as wav with a
+        picture of both spectrograms.
+        """
+        if not self.eval_recordings or not self.accelerator.is_main_process:
+            return {}
+        model = self.accelerator.unwrap_model(self.model).eval()
+        folder = Path(self.args.output_dir, "samples", f"step_{self.step:07d}")
+        folder.mkdir(parents=True, exist_ok=True)
+        totals: dict[str, float] = {}
+        for index, recording in enumerate(self.eval_recordings):
+            waveform = torch.from_numpy(recording).float().to(self.accelerator.device)[None] / 32767
+            decoded = model(waveform).audio[:, 0].float()
+            waveform = waveform[:, : decoded.shape[1]]
+            for name, loss in self.reconstruction_loss(decoded, waveform).items():
+                totals[name] = totals.get(name, 0.0) + loss.item() / len(self.eval_recordings)
+            if index < num_samples:
+                pair = (waveform[0].cpu().numpy(), decoded[0].cpu().numpy())
+                save_audio(pair[1], folder / f"{index}_decoded.wav", self.config.sampling_rate)
+                save_audio(pair[0], folder / f"{index}_recording.wav", self.config.sampling_rate)
+                draw_spectrograms(pair, ("recording", "decoded"), self.config.sampling_rate, folder / f"{index}.png")
+        self._log(totals, "eval")
+        return totals
+
+    def save_checkpoint(self) -> Path:
+        """Writes `output_dir/checkpoint-STEP` and the model in `output_dir/model`, each complete or not at all."""
+        target = self._checkpoints_folder() / f"checkpoint-{self.step}"
+        scratch = target.with_name(f"tmp-{target.name}")
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(scratch))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            (scratch / "trainer_state.json").write_text(
+                json.dumps({"step": self.step, "args": asdict(self.args)}, indent=1)
+            )
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(scratch, target)
+            self._save_model()
+            for old in self._checkpoints()[: -self.args.save_total_limit]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+        return target
+
+    def _save_model(self) -> None:
+        target = self._checkpoints_folder() / "model"
+        scratch, old = target.with_name("tmp-model"), target.with_name("old-model")
+        self.accelerator.unwrap_model(self.model).save_pretrained(scratch)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(target, old)
+        os.replace(scratch, target)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _resume(self) -> None:
+        checkpoints = self._checkpoints()
+        if not checkpoints:
+            return
+        self.accelerator.load_state(str(checkpoints[-1]))
+        self.step = json.loads((checkpoints[-1] / "trainer_state.json").read_text())["step"]
+        logger.info(f"Going on from step {self.step} ({checkpoints[-1]}).")
+
+    def _checkpoints_folder(self) -> Path:
+        folder = Path(self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(self._checkpoints_folder().glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+
+    def _log(self, values: dict[str, float], prefix: str) -> None:
+        self.accelerator.log({f"{prefix}/{name}": value for name, value in values.items()}, step=self.step)
