@@ -35,4 +35,4 @@ LOWEST := .venv-lowest/bin
 	touch $@
 
 lowest: .venv-lowest/installed
-	$(LOWEST)/python -m pytest -n auto -k golden
+	$(LOWEST)/python -m pytest -n auto $(wildcard modeling_tests/*/test_golden_*.py)
