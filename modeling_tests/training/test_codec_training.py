@@ -31,7 +31,7 @@ def small_model(seed: int = 0) -> MossAudioTokenizerModel:
     return tiny_codec(seed, sampling_rate=RATE, causal_transformer_context_duration=0.05, quantizer_dropout=0.5)
 
 
-def tones(count: int = 6, seconds: float = 0.6) -> list[np.ndarray]:
+def tones(count: int = 6, seconds: float = 0.601) -> list[np.ndarray]:
     time = np.arange(int(RATE * seconds)) / RATE
     draw = np.random.default_rng(0)
     return [

@@ -73,7 +73,7 @@ class MossAudioTokenizerDecoderOutput(ModelOutput):
 class MossAudioTokenizerOutput(ModelOutput):
     r"""
     audio (`torch.FloatTensor` of shape `(batch_size, 1, samples)`):
-        Reconstructed waveform, zero past `audio_lengths`.
+        Reconstructed waveform, as long as the input and zero past `audio_lengths`.
     audio_lengths (`torch.LongTensor` of shape `(batch_size,)`):
         Number of samples of each row.
     audio_codes (`torch.LongTensor` of shape `(num_quantizers, batch_size, frames)`):
@@ -590,7 +590,8 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         quantized, codes, commitment_loss, codebook_loss = self.quantizer(hidden_states, lengths, num_quantizers)
         decoded = self._run_decoder(quantized, lengths)
         losses = (commitment_loss, codebook_loss) if self.training else (None, None)
-        return MossAudioTokenizerOutput(decoded.audio, decoded.audio_lengths, codes, lengths, quantized, *losses)
+        audio = decoded.audio[..., : input_values.shape[1]]
+        return MossAudioTokenizerOutput(audio, decoded.audio_lengths, codes, lengths, quantized, *losses)
 
     def _run_encoder(
         self, input_values: torch.Tensor, lengths: torch.Tensor, past_key_values: MossAudioTokenizerCache | None = None

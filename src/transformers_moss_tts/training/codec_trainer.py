@@ -266,7 +266,6 @@ class CodecTrainer:
         for index, recording in enumerate(self.eval_recordings):
             waveform = torch.from_numpy(recording).float().to(self.accelerator.device)[None] / 32767
             decoded = model(waveform).audio[:, 0].float()
-            waveform = waveform[:, : decoded.shape[1]]
             for name, loss in self.reconstruction_loss(decoded, waveform).items():
                 totals[name] = totals.get(name, 0.0) + loss.item() / len(self.eval_recordings)
             if index < num_samples:
