@@ -13,6 +13,10 @@
 # limitations under the License.
 """Keeps the codebooks of a codec in training alive."""
 
+import contextlib
+import functools
+from collections.abc import Iterator
+
 import torch
 
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
@@ -28,7 +32,7 @@ class CodebookRefresher:
     codebooks of a fresh codec use a handful of their rows (random restarts, arXiv 2005.00341). The very first batch fills all
     rows, so that codebooks begin where the data is.
 
-    Call `observe()` as a context around the forward pass and `refresh()` after the optimizer's step.
+    Use `observe()` around the forward pass and call `refresh()` after the optimizer's step.
 
     Args:
         model ([`MossAudioTokenizerModel`]): the codec.
@@ -43,22 +47,18 @@ class CodebookRefresher:
         self.idle = torch.full((len(self.quantizers), size), _NEVER, device=device)
         self._seen: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(self.quantizers)
 
-    def __enter__(self) -> "CodebookRefresher":
-        self._handles = [
-            quantizer.register_forward_hook(
-                lambda module, args, output, index=index: self._keep(index, module, args, output)
-            )
+    @contextlib.contextmanager
+    def observe(self) -> Iterator[None]:
+        """Notes the codes and vectors of a forward pass."""
+        handles = [
+            quantizer.register_forward_hook(functools.partial(self._keep, index))
             for index, quantizer in enumerate(self.quantizers)
         ]
-        return self
-
-    def __exit__(self, *exception) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def observe(self) -> "CodebookRefresher":
-        """The context in which codes and vectors are noted."""
-        return self
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @torch.no_grad()
     def _keep(self, index: int, module, args, output) -> None:
