@@ -418,7 +418,7 @@ class MossAudioTokenizerPreTrainedModel(StrictLoadingMixin, PreTrainedAudioToken
 
     def save_pretrained(self, save_directory, *args, save_original_format: bool = False, **kwargs):
         """As [`~transformers.PreTrainedModel.save_pretrained`], under the released parameter names."""
-        # The names in memory are the released ones; some versions "revert" the weight-normed ones to `weight_g`.
+        # The names in memory are the released ones; what was loaded as `weight_g` would be written back so.
         super().save_pretrained(save_directory, *args, save_original_format=save_original_format, **kwargs)
 
     @torch.no_grad()
