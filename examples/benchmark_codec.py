@@ -77,7 +77,7 @@ def plot(results: list[dict], path: Path) -> None:
         lines = {}
         for row in results:
             name = f"{row['part']}, batch {row['batch']}, " + (
-                f"{row['chunk']:g} s chunks" if row["chunk"] else "whole"
+                f"{row['chunk']:g} s chunks" if row["chunk"] else "by default"
             )
             lines.setdefault(name, []).append((row["seconds"] / 60, row[key]))
         for name, points in lines.items():
@@ -96,7 +96,9 @@ def main() -> None:
     parser.add_argument("--shape", choices=("small", "released", "full"), default="small")
     parser.add_argument("--parts", nargs="+", choices=("encode", "decode"), default=["decode", "encode"])
     parser.add_argument("--seconds", nargs="+", type=float, default=[60, 120, 300, 600], help="lengths of audio")
-    parser.add_argument("--chunks", nargs="+", type=float, default=[0, 8], help="seconds a chunk; 0 is all at once")
+    parser.add_argument(
+        "--chunks", nargs="+", type=float, default=[0, 8], help="seconds a chunk; 0 leaves it to the model"
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")

@@ -29,6 +29,12 @@ def waves(model):
     return torch.randn(2, NUM_FRAMES * model.config.downsample_rate)
 
 
+def all_at_once(method, *args, **kwargs):
+    """With gradients nothing is cut into chunks, however long it is."""
+    with torch.enable_grad():
+        return method(*args, **kwargs)
+
+
 def assert_close(actual, expected):
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
@@ -38,7 +44,7 @@ def assert_close(actual, expected):
 def test_decoded_chunks_equal_the_whole(model, codes, chunk):
     cache = model.init_cache("decoder", batch_size=2)
     audio = [model.decode(part, past_key_values=cache).audio for part in codes.split(chunk, dim=-1)]
-    assert_close(torch.cat(audio, dim=-1), model.decode(codes).audio)
+    assert_close(torch.cat(audio, dim=-1), all_at_once(model.decode, codes).audio)
 
 
 @torch.no_grad()
@@ -47,7 +53,7 @@ def test_encoded_chunks_equal_the_whole(model, waves, chunk):
     cache = model.init_cache("encoder", batch_size=2)
     parts = waves.split(chunk * model.config.downsample_rate, dim=-1)
     outputs = [model.encode(part, past_key_values=cache) for part in parts]
-    whole = model.encode(waves)
+    whole = all_at_once(model.encode, waves)
     assert_close(torch.cat([o.encoder_hidden_states for o in outputs], dim=-1), whole.encoder_hidden_states)
     torch.testing.assert_close(torch.cat([o.audio_codes for o in outputs], dim=-1), whole.audio_codes)
 
@@ -56,7 +62,7 @@ def test_encoded_chunks_equal_the_whole(model, waves, chunk):
 def test_chunk_sizes_may_change_within_a_stream(model, codes):
     cache = model.init_cache("decoder", batch_size=2)
     audio = [model.decode(part, past_key_values=cache).audio for part in codes.split([1, 12, 3, 1, 20], dim=-1)]
-    assert_close(torch.cat(audio, dim=-1), model.decode(codes).audio)
+    assert_close(torch.cat(audio, dim=-1), all_at_once(model.decode, codes).audio)
 
 
 @torch.no_grad()
@@ -65,13 +71,13 @@ def test_chunk_duration_changes_nothing(model, codes, waves, chunk_duration):
     lengths = torch.tensor([NUM_FRAMES, 11])
     mask = torch.arange(NUM_FRAMES) < lengths[:, None]
     chunked = model.decode(codes, padding_mask=mask, chunk_duration=chunk_duration)
-    whole = model.decode(codes, padding_mask=mask)
+    whole = all_at_once(model.decode, codes, padding_mask=mask)
     assert_close(chunked.audio, whole.audio)
     torch.testing.assert_close(chunked.audio_lengths, whole.audio_lengths)
 
     mask = mask.repeat_interleave(model.config.downsample_rate, dim=1)
     chunked = model.encode(waves, padding_mask=mask, chunk_duration=chunk_duration)
-    whole = model.encode(waves, padding_mask=mask)
+    whole = all_at_once(model.encode, waves, padding_mask=mask)
     torch.testing.assert_close(chunked.audio_codes_lengths, whole.audio_codes_lengths)
     for row, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(chunked.audio_codes[:, row, :length], whole.audio_codes[:, row, :length])
@@ -153,7 +159,7 @@ def test_alone_and_in_a_padded_batch_give_the_same_codes(model):
 
 @torch.no_grad()
 def test_compiled_streaming_step(model, codes):
-    expected = model.decode(codes).audio
+    expected = all_at_once(model.decode, codes).audio
     step = torch.compile(model.decode, fullgraph=True, dynamic=False)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
@@ -165,7 +171,7 @@ def test_compiled_streaming_step(model, codes):
 
 @torch.no_grad()
 def test_compiled_streaming_step_of_the_encoder(model, waves):
-    expected = model.encode(waves).audio_codes
+    expected = all_at_once(model.encode, waves).audio_codes
     step = torch.compile(model.encode, fullgraph=True, dynamic=False)
     torch._dynamo.reset()
     cache = model.init_cache("encoder", batch_size=2)

@@ -98,6 +98,10 @@ class MossAudioTokenizerOutput(ModelOutput):
     codebook_loss: torch.FloatTensor | None = None
 
 
+# Length in attention windows from which inference runs in chunks.
+_MANY_WINDOWS = 4
+
+
 class MossAudioTokenizerLayerScale(nn.Module):
     """Learned scale of a residual branch (arXiv 2103.17239)."""
 
@@ -498,7 +502,8 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
                 Streaming: the state of these streams, from [`~MossAudioTokenizerModel.init_cache`]. The chunk must be
                 whole frames; a row that has no frame in `padding_mask` is left as it was.
             chunk_duration (`float`, *optional*):
-                Encode in chunks of so many seconds, for bounded memory. Same result.
+                Encode in chunks of so many seconds: the same result in bounded memory. Without gradients, audio of more
+                than four windows is encoded in chunks of a window by default.
 
         Raises:
             ValueError: for a wrong shape, no, NaN or infinite audio, a part of a frame, a foreign cache.
@@ -506,8 +511,9 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         """
         input_values, lengths = self._check_audio(input_values, padding_mask, past_key_values)
         num_quantizers = self._check_num_quantizers(num_quantizers)
-        if chunk_duration is not None:
-            return self._encode_chunks(input_values, lengths, num_quantizers, past_key_values, chunk_duration)
+        chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[1] // self.config.downsample_rate)
+        if chunk_frames is not None:
+            return self._encode_chunks(input_values, lengths, num_quantizers, past_key_values, chunk_frames)
         return self._encode_frames(input_values, lengths, num_quantizers, past_key_values)
 
     @can_return_tuple
@@ -534,15 +540,17 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
                 Streaming: the state of these streams, from [`~MossAudioTokenizerModel.init_cache`]. A row that has no
                 frame in `padding_mask` is left as it was.
             chunk_duration (`float`, *optional*):
-                Decode in chunks of so many seconds, for bounded memory. Same result.
+                Decode in chunks of so many seconds: the same result in bounded memory. Without gradients, more than four
+                windows are decoded in chunks of a window by default.
 
         Raises:
             ValueError: for a wrong shape or number of codebooks, no codes, codes out of range, a foreign cache.
             TypeError: for codes that are not integers.
         """
         audio_codes, lengths = self._check_codes(audio_codes, padding_mask, num_quantizers, past_key_values)
-        if chunk_duration is not None:
-            return self._decode_chunks(audio_codes, lengths, past_key_values, chunk_duration)
+        chunk_frames = self._chunk_frames(chunk_duration, audio_codes.shape[2])
+        if chunk_frames is not None:
+            return self._decode_chunks(audio_codes, lengths, past_key_values, chunk_frames)
         return self._decode_frames(audio_codes, lengths, past_key_values)
 
     @can_return_tuple
@@ -646,9 +654,9 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         lengths: torch.Tensor,
         num_quantizers: int,
         past_key_values: MossAudioTokenizerCache | None,
-        chunk_duration: float,
+        chunk_frames: int,
     ) -> MossAudioTokenizerEncoderOutput:
-        step = self._frames_per_chunk(chunk_duration) * self.config.downsample_rate
+        step = chunk_frames * self.config.downsample_rate
         cache = past_key_values or self.init_cache("encoder", input_values.shape[0])
         chunks = [
             self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[1]), num_quantizers, cache)
@@ -666,13 +674,12 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         audio_codes: torch.Tensor,
         lengths: torch.Tensor,
         past_key_values: MossAudioTokenizerCache | None,
-        chunk_duration: float,
+        chunk_frames: int,
     ) -> MossAudioTokenizerDecoderOutput:
-        step = self._frames_per_chunk(chunk_duration)
         cache = past_key_values or self.init_cache("decoder", audio_codes.shape[1])
         chunks = [
             self._decode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), cache)
-            for start, chunk in _split(audio_codes, step)
+            for start, chunk in _split(audio_codes, chunk_frames)
         ]
         return MossAudioTokenizerDecoderOutput(
             audio=torch.cat([chunk.audio for chunk in chunks], dim=-1),
@@ -680,7 +687,13 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
             past_key_values=past_key_values,
         )
 
-    def _frames_per_chunk(self, chunk_duration: float) -> int:
+    def _chunk_frames(self, chunk_duration: float | None, num_frames: int) -> int | None:
+        """Frames a chunk, or `None` to run all at once."""
+        if chunk_duration is None:
+            window = int(self.config.causal_transformer_context_duration * self.config.frame_rate)
+            # Beyond a few windows chunks are faster, and memory stays flat; a chunk's cache carries no gradient.
+            is_long = num_frames > _MANY_WINDOWS * window and not torch.is_grad_enabled()
+            return max(1, window) if is_long and not torch.compiler.is_compiling() else None
         frames = chunk_duration * self.config.frame_rate
         if frames < 1 or abs(frames - round(frames)) > 1e-6:
             frame_duration = 1 / self.config.frame_rate

@@ -616,14 +616,8 @@ class MossTTSDelayProcessor(ProcessorMixin):
             return [torch.zeros(0) for _ in codes]
         padded = torch.nn.utils.rnn.pad_sequence([item.cpu() for item in codes], batch_first=True)
         mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        # In windows' worth of chunks the result is the same and memory does not grow.
-        window = codec.config.causal_transformer_context_duration
-        is_long = padded.shape[1] > window * codec.config.frame_rate
-        chunk = int(window * codec.config.frame_rate) / codec.config.frame_rate if is_long else None
         with torch.inference_mode():
-            decoded = codec.decode(
-                padded.permute(2, 0, 1).to(codec.device), padding_mask=mask.to(codec.device), chunk_duration=chunk
-            )
+            decoded = codec.decode(padded.permute(2, 0, 1).to(codec.device), padding_mask=mask.to(codec.device))
         rows = zip(decoded.audio[:, 0].float().cpu(), decoded.audio_lengths.tolist())
         return [row[:length].clone() for row, length in rows]
 
