@@ -178,3 +178,25 @@ def test_compiled_streaming_step_of_the_encoder(model, waves):
     parts = waves.split(model.config.downsample_rate, dim=-1)
     codes = [step(part, past_key_values=cache).audio_codes for part in parts]
     torch.testing.assert_close(torch.cat(codes, dim=-1), expected)
+
+
+def test_long_audio_is_chunked_by_itself_without_gradients(model, codes, waves):
+    """37 frames are more than four windows of eight; with gradients they run at once."""
+    sizes = []
+    handle = model.decoder[0].register_forward_hook(lambda module, args, out: sizes.append(out.shape[1]))
+    try:
+        whole = model.decode(codes)
+        assert sizes == [NUM_FRAMES] and whole.audio.requires_grad
+        with torch.no_grad():
+            chunked = model.decode(codes)
+            assert sizes[1:] == [8, 8, 8, 8, 5]
+            model.decode(codes[..., :32])
+            assert sizes[6:] == [32]
+    finally:
+        handle.remove()
+    assert_close(chunked.audio, whole.audio.detach())
+    expected = model.encode(waves)
+    with torch.no_grad():
+        encoded = model.encode(waves)
+    torch.testing.assert_close(encoded.audio_codes, expected.audio_codes)
+    assert_close(encoded.encoder_hidden_states, expected.encoder_hidden_states.detach())
