@@ -450,9 +450,9 @@ class MossTTSDelayProcessor(ProcessorMixin):
 
     def _encode_turn(self, message: dict, sampling_rate: int | None, is_open: bool) -> torch.LongTensor:
         config, role = self.model_config, message["role"]
-        parts = self._user_parts(message, sampling_rate) if role == "user" else None
-        parts = self._assistant_parts(message, sampling_rate) if parts is None else parts
-        parts = merge_adjacent_audio(parts)
+        has_fields = role == "user" and "content" not in message
+        parts_of = self._field_parts if has_fields else self._content_parts
+        parts = merge_adjacent_audio(parts_of(message, sampling_rate))
         if is_open:
             while parts and isinstance(parts[-1], str) and not parts[-1]:
                 parts.pop()
@@ -508,10 +508,7 @@ class MossTTSDelayProcessor(ProcessorMixin):
         attention_mask = torch.arange(longest) >= (longest - lengths)[:, None]
         return BatchFeature({"input_ids": input_ids, "attention_mask": attention_mask})
 
-    def _user_parts(self, message: dict, sampling_rate: int | None) -> list[Part]:
-        if "content" in message:
-            audio = self.encode_audio(list(message.get("audio_codes_list") or []), sampling_rate)
-            return content_parts(message["content"], audio)
+    def _field_parts(self, message: dict, sampling_rate: int | None) -> list[Part]:
         fields = {name: message.get(name) for name in _SCALAR_FIELDS}
         fields["tokens"] = self._num_tokens(message.get("tokens"), message.get("duration_seconds"))
         fields["text"] = _checked_text(message)
@@ -533,7 +530,7 @@ class MossTTSDelayProcessor(ProcessorMixin):
                 )
         return encoded
 
-    def _assistant_parts(self, message: dict, sampling_rate: int | None) -> list[Part]:
+    def _content_parts(self, message: dict, sampling_rate: int | None) -> list[Part]:
         audio = self.encode_audio(list(message.get("audio_codes_list") or []), sampling_rate)
         return content_parts(message.get("content", AUDIO_PLACEHOLDER), audio)
 
