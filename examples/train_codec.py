@@ -20,11 +20,11 @@ from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments,
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
 # Encoder order, 100 Hz to 12.5 Hz: layers, width, heads. Most of the work is at 100 Hz, so those stages are the smallest.
 STAGES = ((2, 192, 3), (2, 192, 3), (2, 256, 4), (4, 256, 4))
-NUM_CODEBOOKS = 12
+NUM_CODEBOOKS = 16
 
 
 def build_config(quantizer_dropout: float) -> MossAudioTokenizerConfig:
-    """The released codec's frame rates and layout with 11 million parameters."""
+    """The released codec's frame rates and layout with 10 million parameters."""
     config = MossAudioTokenizerConfig(quantizer_dropout=quantizer_dropout)
     features = (128, 128, 256, 256)
     encoder = [module for module in config.encoder_kwargs if module["module_type"] == "Transformer"]
@@ -54,9 +54,12 @@ def main() -> None:
     parser.add_argument("--crop-seconds", type=float, default=1.6)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--quantizer-dropout", type=float, default=0.5, help="share of crops with fewer codebooks")
+    parser.add_argument("--codebook-decay", type=float, default=0.98, help="of the moving averages that codebooks are")
+    parser.add_argument("--stft-weight", type=float, default=15.0, help="0 saves a third of a step on a CPU")
     parser.add_argument("--adversarial-start", type=int, help="step from which discriminators train")
     parser.add_argument("--discriminator-width", type=float, default=0.25)
     parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no")
+    parser.add_argument("--torch-compile", action="store_true")
     parser.add_argument("--save-steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -75,9 +78,12 @@ def main() -> None:
         crop_seconds=args.crop_seconds,
         learning_rate=args.learning_rate,
         decay_steps=args.steps // 5,
+        codebook_decay=args.codebook_decay,
+        loss_weights={"stft": args.stft_weight},
         adversarial_start=args.adversarial_start,
         discriminator_width=args.discriminator_width,
         mixed_precision=args.mixed_precision,
+        torch_compile=args.torch_compile,
         save_steps=args.save_steps,
         eval_steps=args.save_steps,
         seed=args.seed,

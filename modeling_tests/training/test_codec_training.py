@@ -13,7 +13,7 @@ from tiny_models import tiny_codec
 from transformers_moss_tts import MossAudioTokenizerModel
 from transformers_moss_tts.audio_io import save_audio
 from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
-from transformers_moss_tts.training.codebook_refresh import CodebookRefresher
+from transformers_moss_tts.training.codebook_refresh import CodebookAverager, CodebookRefresher
 from transformers_moss_tts.training.codec_discriminators import CodecDiscriminator
 from transformers_moss_tts.training.codec_losses import (
     MultiScaleMelLoss,
@@ -61,8 +61,7 @@ def train(folder, model=None, **changes) -> MossAudioTokenizerModel:
 
 def test_crops_follow_from_seed_number_and_process():
     crops = RandomCrops(tones(), 160, 3, seed=1)
-    again = RandomCrops(tones(), 160, 3, seed=1, first_batch=4)
-    assert torch.equal(crops.batch(4), next(iter(again)))
+    assert torch.equal(crops.batch(4), RandomCrops(tones(), 160, 3, seed=1).batch(4))
     assert not torch.equal(crops.batch(4), crops.batch(5))
     shares = [RandomCrops(tones(), 160, 3, seed=1, process_index=i, num_processes=2) for i in range(2)]
     assert torch.equal(shares[0].batch(2), crops.batch(4)) and torch.equal(shares[1].batch(2), crops.batch(5))
@@ -135,17 +134,41 @@ def test_dead_codes_are_moved_to_the_data():
     assert len(codes[0].unique()) > 4
 
 
-@pytest.mark.parametrize("adversarial_start", [None, 2])
-def test_a_resumed_run_gives_the_same_weights(tmp_path, adversarial_start):
-    whole = train(tmp_path / "whole", adversarial_start=adversarial_start)
-    trainer = CodecTrainer(
-        small_model(), arguments(tmp_path / "parts", adversarial_start=adversarial_start), tones(), tones(2)
-    )
+def test_codebooks_become_the_averages_of_the_vectors_that_choose_them():
+    model = small_model().train()
+    averager = CodebookAverager(model, decay=0.5)
+    quantizer = model.quantizer.quantizers[0]
+    hidden_states = torch.randn(2, model.config.quantizer_kwargs["input_dim"], 40)
+    lengths = torch.tensor([40, 40])
+    distances = []
+    for _ in range(60):
+        with averager.observe():
+            _, codes, _, distance = model.quantizer(hidden_states, lengths, 4)
+        averager.refresh()
+        distances.append(distance.item())
+    assert distances[-1] < 0.5 * distances[0]
+    vectors = quantizer.in_proj(model.quantizer.input_proj(hidden_states)).transpose(1, 2).flatten(0, 1)
+    for code in codes[0].unique():
+        mean = vectors[codes[0].flatten() == code].mean(0)
+        torch.testing.assert_close(quantizer.codebook.weight[code], mean, atol=1e-3, rtol=0)
+    assert not quantizer.codebook.weight.requires_grad
+
+
+def test_losses_of_no_weight_are_left_out(tmp_path):
+    trainer = CodecTrainer(small_model(), arguments(tmp_path, loss_weights={"stft": 0.0}), tones(), tones(2))
+    trainer.train()
+    assert set(trainer.evaluate()) == {"mel"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"adversarial_start": 2}, {"codebook_decay": 0.9}])
+def test_a_resumed_run_gives_the_same_weights(tmp_path, changes):
+    whole = train(tmp_path / "whole", **changes)
+    trainer = CodecTrainer(small_model(), arguments(tmp_path / "parts", **changes), tones(), tones(2))
     finish, trainer.args.max_steps = trainer.args.max_steps, 3
     trainer.train()
     assert finish == 6
     torch.manual_seed(99)  # whatever happens between the two
-    parts = train(tmp_path / "parts", model=small_model(7), adversarial_start=adversarial_start)
+    parts = train(tmp_path / "parts", model=small_model(7), **changes)
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], tensor, atol=0, rtol=0, msg=name)
 
@@ -189,19 +212,20 @@ def test_a_semantic_loss_reaches_the_encoder(tmp_path):
     assert seen == [((2, 12, 400), (2, 3200))]
 
 
-def train_one_of_two(rank: int, port: int, folder: str) -> None:
+def train_one_of_two(rank: int, port: int, folder: str, changes: dict) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     torch.set_num_threads(1)
-    model = train(folder, adversarial_start=2)
+    model = train(folder, **changes)
     torch.save(model.state_dict(), os.path.join(folder, f"{rank}.pt"))
 
 
-def test_two_processes_keep_the_same_weights(tmp_path):
+@pytest.mark.parametrize("changes", [{"adversarial_start": 2}, {"codebook_decay": 0.9}])
+def test_two_processes_keep_the_same_weights(tmp_path, changes):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    multiprocessing.spawn(train_one_of_two, args=(port, str(tmp_path)), nprocs=2)
+    multiprocessing.spawn(train_one_of_two, args=(port, str(tmp_path), changes), nprocs=2)
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     fresh = small_model().state_dict()
     for name, tensor in one.items():

@@ -15,36 +15,25 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import nn
 
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
 
 
 # Steps without being chosen of a row that has not met the data yet.
 _NEVER = -1
+# Vectors that a row counts for when it is placed on one, and below which it is dead.
+_PLACED, _DEAD = 0.1, 0.03
 
 
-class CodebookRefresher:
-    """
-    Moves rows of the codebooks that nothing has chosen for a while to vectors of the current batch. Without it the first
-    codebooks of a fresh codec use a handful of their rows (random restarts, arXiv 2005.00341). The very first batch fills all
-    rows, so that codebooks begin where the data is.
+class _CodebookObserver:
+    """Sees which vectors chose which rows."""
 
-    Use `observe()` around the forward pass and call `refresh()` after the optimizer's step.
-
-    Args:
-        model ([`MossAudioTokenizerModel`]): the codec.
-        patience (`int`): steps without being chosen after which a row is dead.
-    """
-
-    def __init__(self, model: MossAudioTokenizerModel, patience: int):
+    def __init__(self, model: MossAudioTokenizerModel):
         self.quantizers = model.quantizer.quantizers
-        self.patience = patience
-        device = model.device
-        size = model.config.codebook_size
-        self.idle = torch.full((len(self.quantizers), size), _NEVER, device=device)
         self._seen: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(self.quantizers)
 
     @contextlib.contextmanager
@@ -61,32 +50,108 @@ class CodebookRefresher:
                 handle.remove()
 
     @torch.no_grad()
-    def _keep(self, index: int, module, args, output) -> None:
+    def _keep(self, index: int, module: nn.Module, args, output) -> None:
         vectors = module.in_proj(args[0].detach()).transpose(1, 2).flatten(0, 1)
         self._seen[index] = (vectors, output[1].flatten())
+
+    def tensors(self) -> list[torch.Tensor]:
+        """What has to be equal in all processes."""
+        return [quantizer.codebook.weight.data for quantizer in self.quantizers] + list(self.state_dict().values())
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
+
+
+class CodebookRefresher(_CodebookObserver):
+    """
+    Moves rows of the codebooks that nothing has chosen for a while to vectors of the current batch. Without it the first
+    codebooks of a fresh codec use a handful of their rows (random restarts, arXiv 2005.00341). The very first batch fills all
+    rows, so that codebooks begin where the data is.
+
+    Use `observe()` around the forward pass and call `refresh()` after the optimizer's step.
+
+    Args:
+        model ([`MossAudioTokenizerModel`]): the codec.
+        patience (`int`): steps without being chosen after which a row is dead.
+    """
+
+    def __init__(self, model: MossAudioTokenizerModel, patience: int):
+        super().__init__(model)
+        self.patience = patience
+        self.idle = torch.full((len(self.quantizers), model.config.codebook_size), _NEVER, device=model.device)
 
     @torch.no_grad()
     def refresh(self) -> int:
         """Moves the dead rows and returns how many they were."""
         moved = 0
-        for index, (quantizer, seen) in enumerate(zip(self.quantizers, self._seen)):
+        for idle, quantizer, seen in zip(self.idle, self.quantizers, self._seen):
             if seen is None:
                 continue
             vectors, codes = seen
-            is_dead = self.idle[index] == _NEVER
-            self.idle[index] += 1
-            self.idle[index, codes] = 0
-            dead = (is_dead | (self.idle[index] > self.patience)).nonzero().flatten()
-            if len(dead) == 0:
-                continue
-            chosen = torch.randint(len(vectors), (len(dead),), device=vectors.device)
-            quantizer.codebook.weight[dead] = vectors[chosen]
-            self.idle[index, dead] = 0
+            is_dead = idle == _NEVER
+            idle += 1
+            idle[codes] = 0
+            dead = (is_dead | (idle > self.patience)).nonzero().flatten()
+            quantizer.codebook.weight[dead] = _draw(vectors, len(dead))
+            idle[dead] = 0
             moved += len(dead)
         return moved
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"idle": self.idle}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.idle.copy_(state["idle"])
+
+class CodebookAverager(_CodebookObserver):
+    """
+    Makes every row of a codebook the moving average of the vectors that chose it, which is online k-means (VQ-VAE, arXiv
+    1711.00937, appendix A.1) and takes the place of the codebook loss: the codebooks get no gradient. Rows that hardly
+    anything chooses any more are placed on vectors of the current batch.
+
+    Use `observe()` around the forward pass and call `refresh()` after the optimizer's step.
+
+    Args:
+        model ([`MossAudioTokenizerModel`]): the codec.
+        decay (`float`): share of the past that is kept at every step.
+        reduce (`Callable`): sums a tensor over the processes.
+    """
+
+    def __init__(
+        self,
+        model: MossAudioTokenizerModel,
+        decay: float,
+        reduce: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+    ):
+        super().__init__(model)
+        self.decay = decay
+        self.reduce = reduce
+        shape = (len(self.quantizers), *self.quantizers[0].codebook.weight.shape)
+        self.counts = torch.zeros(shape[:2], device=model.device)
+        self.sums = torch.zeros(shape, device=model.device)
+        for quantizer in self.quantizers:
+            quantizer.codebook.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def refresh(self) -> int:
+        """Moves all rows and returns how many of them were dead."""
+        moved = 0
+        for counts, sums, quantizer, seen in zip(self.counts, self.sums, self.quantizers, self._seen):
+            if seen is None:
+                continue
+            vectors, codes = seen
+            chosen = nn.functional.one_hot(codes, len(counts)).to(vectors.dtype)
+            counts.lerp_(self.reduce(chosen.sum(0)), 1 - self.decay)
+            sums.lerp_(self.reduce(chosen.t() @ vectors), 1 - self.decay)
+            dead = (counts < _DEAD).nonzero().flatten()
+            counts[dead] = _PLACED
+            sums[dead] = _PLACED * _draw(vectors, len(dead))
+            quantizer.codebook.weight.copy_(sums / counts[:, None])
+            moved += len(dead)
+        return moved
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"counts": self.counts, "sums": self.sums}
+
+
+def _draw(vectors: torch.Tensor, count: int) -> torch.Tensor:
+    return vectors[torch.randint(len(vectors), (count,), device=vectors.device)]

@@ -14,12 +14,10 @@
 """Random crops of recordings for codec training."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
 from transformers.utils import logging
 
 from ..audio_io import load_audio
@@ -50,9 +48,9 @@ def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: i
     return recordings
 
 
-class RandomCrops(IterableDataset):
+class RandomCrops:
     """
-    Endless batches of random crops. Batch `n` of a process follows from the seed, `n` and the process alone, so that a run can
+    Batches of random crops, as many as are asked for. Batch `n` of a process follows from the seed, `n` and the process alone, so that a run can
     go on where it stopped without replaying anything.
 
     Args:
@@ -60,7 +58,6 @@ class RandomCrops(IterableDataset):
         crop_samples (`int`): length of a crop; shorter recordings are padded with zeros.
         batch_size (`int`): crops a batch.
         seed (`int`): of the draws.
-        first_batch (`int`, *optional*, defaults to 0): batch to begin with.
         process_index, num_processes (`int`, *optional*): which share of the batches this process draws.
     """
 
@@ -70,7 +67,6 @@ class RandomCrops(IterableDataset):
         crop_samples: int,
         batch_size: int,
         seed: int,
-        first_batch: int = 0,
         process_index: int = 0,
         num_processes: int = 1,
     ):
@@ -79,15 +75,8 @@ class RandomCrops(IterableDataset):
         self.crop_samples = crop_samples
         self.batch_size = batch_size
         self.seed = seed
-        self.first_batch = first_batch
         self.process_index = process_index
         self.num_processes = num_processes
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        number = self.first_batch
-        while True:
-            yield self.batch(number)
-            number += 1
 
     def batch(self, number: int) -> torch.Tensor:
         """Batch `number` of this process, `(batch_size, crop_samples)` in float32."""

@@ -13,6 +13,8 @@
 # limitations under the License.
 """Losses of codec training: how far a reconstruction is from its recording, and what discriminators say of it."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
@@ -55,19 +57,21 @@ class MultiScaleMelLoss(nn.Module):
 
 
 class ReconstructionLoss(nn.Module):
-    """Multi-scale mel loss plus multi-resolution STFT loss (arXiv 1910.11480, from auraloss)."""
+    """Multi-scale mel loss (`"mel"`) and multi-resolution STFT loss (`"stft"`, arXiv 1910.11480, from auraloss)."""
 
-    def __init__(self, sampling_rate: int):
+    def __init__(self, sampling_rate: int, names: Iterable[str] = ("mel", "stft")):
         super().__init__()
-        self.mel = MultiScaleMelLoss(sampling_rate)
-        self.stft = MultiResolutionSTFTLoss()
+        known = {"mel": lambda: MultiScaleMelLoss(sampling_rate), "stft": _STFTLoss}
+        self.losses = nn.ModuleDict({name: known[name]() for name in names})
 
     def forward(self, decoded: torch.Tensor, recording: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Both parts by name, for waveforms `(batch_size, samples)`."""
-        return {
-            "mel": self.mel(decoded, recording),
-            "stft": self.stft(decoded[:, None], recording[:, None]),
-        }
+        """The losses by name, for waveforms `(batch_size, samples)`."""
+        return {name: loss(decoded, recording) for name, loss in self.losses.items()}
+
+
+class _STFTLoss(MultiResolutionSTFTLoss):
+    def forward(self, decoded: torch.Tensor, recording: torch.Tensor) -> torch.Tensor:
+        return super().forward(decoded[:, None], recording[:, None])
 
 
 Judgement = list[list[torch.Tensor]]  # of each discriminator: its layers' features, the last of which are its scores
