@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("recordings", type=Path, nargs="+", help="folders of recordings to train on")
     parser.add_argument("--held-out", type=Path, help="folder of recordings that are only evaluated")
     parser.add_argument("--output", type=Path, default=Path("runs/codec"))
+    parser.add_argument("--model", type=Path, help="a codec to begin with, instead of a fresh one")
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crop-seconds", type=float, default=1.6)
@@ -65,7 +66,10 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
-    model = MossAudioTokenizerModel(build_config(args.quantizer_dropout))
+    if args.model:
+        model = MossAudioTokenizerModel.from_pretrained(args.model, quantizer_dropout=args.quantizer_dropout)
+    else:
+        model = MossAudioTokenizerModel(build_config(args.quantizer_dropout))
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     rate = model.config.sampling_rate
     recordings = load_recordings([path for folder in args.recordings for path in find_recordings(folder)], rate)

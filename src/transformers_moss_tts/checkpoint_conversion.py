@@ -14,6 +14,7 @@
 """Key conversions between the released checkpoints, one tensor a codebook, and the fused tensors of the models."""
 
 import torch
+from torch import nn
 from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
 
 
@@ -53,6 +54,23 @@ class SplitCodebooks(ConversionOps):
     @property
     def reverse_op(self) -> ConversionOps:
         return FuseCodebooks(self.first)
+
+
+@torch.no_grad()
+def take_released_names(model: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args) -> None:
+    """
+    A pre-hook of `load_state_dict` that takes released names too: so `Trainer` reads a checkpoint when it resumes, and passes
+    over what does not fit. Codebooks that a shard lacks keep their rows.
+    """
+    if f"{prefix}lm_heads.0.weight" in state_dict:
+        state_dict[f"{prefix}text_head.weight"] = state_dict.pop(f"{prefix}lm_heads.0.weight")
+    for name, first, fused in (("emb_ext", 0, "audio_embedding"), ("lm_heads", 1, "audio_heads")):
+        weight = model.get_submodule(fused).weight
+        names = [f"{prefix}{name}.{first + k}.weight" for k in range(model.config.n_vq)]
+        if any(name in state_dict for name in names):
+            rows = weight.detach().split(model.config.audio_vocab_size + 1)
+            parts = [state_dict.pop(name, part) for name, part in zip(names, rows)]
+            state_dict[f"{prefix}{fused}.weight"] = torch.cat([part.to(weight) for part in parts])
 
 
 def moss_tts_delay_mapping() -> list[WeightRenaming | WeightConverter]:

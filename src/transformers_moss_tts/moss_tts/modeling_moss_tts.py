@@ -23,6 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..checkpoint_conversion import take_released_names
 from ..few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts import MossTTSDelayConfig
@@ -104,6 +105,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         self.audio_heads = FewRowLinear(config.hidden_size, config.n_vq * num_codes, bias=False)
         use_few_row_linears(self.language_model)
         self.generation_config = self.default_generation_config(config)
+        self.register_load_state_dict_pre_hook(take_released_names)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:

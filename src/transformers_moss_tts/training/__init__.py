@@ -15,6 +15,23 @@
 
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments
+from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
+from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
+from .tts_data import TrainingSamples, encode_codes
 
 
-__all__ = ["CodecTrainer", "CodecTrainingArguments", "RandomCrops", "load_recordings"]
+__all__ = [
+    "CodecTrainer",
+    "CodecTrainingArguments",
+    "MossTTSDataCollator",
+    "PhasedSamples",
+    "RandomCrops",
+    "TrainingPhase",
+    "TrainingSamples",
+    "encode_codes",
+    "encode_sample",
+    "load_phases",
+    "load_recordings",
+    "report_channel_weights",
+    "schedule_arguments",
+]

@@ -125,9 +125,9 @@ class CodebookAverager(_CodebookObserver):
         super().__init__(model)
         self.decay = decay
         self.reduce = reduce
-        shape = (len(self.quantizers), *self.quantizers[0].codebook.weight.shape)
-        self.counts = torch.zeros(shape[:2], device=model.device)
-        self.sums = torch.zeros(shape, device=model.device)
+        weights = torch.stack([quantizer.codebook.weight.detach() for quantizer in self.quantizers])
+        self.counts = torch.full(weights.shape[:2], _PLACED, device=model.device)
+        self.sums = _PLACED * weights
         for quantizer in self.quantizers:
             quantizer.codebook.weight.requires_grad_(False)
 

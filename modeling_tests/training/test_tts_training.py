@@ -1,0 +1,331 @@
+"""Training of a generator: samples, batches, phases, and Trainer as it is."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, interleave_datasets
+from safetensors.torch import load_file
+from tiny_models import GOLDEN_TTS, golden_processor, small_codec
+from transformers import Trainer, TrainingArguments
+
+from transformers_moss_tts import MossTTSDelayModel
+from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.moss_tts.delay_pattern import apply_delay_pattern
+from transformers_moss_tts.training import (
+    MossTTSDataCollator,
+    PhasedSamples,
+    TrainingPhase,
+    TrainingSamples,
+    encode_codes,
+    encode_sample,
+    load_phases,
+    report_channel_weights,
+    schedule_arguments,
+)
+
+
+TEXTS = ("One.", "Two and three.", "Four, five and six.", "Seven.")
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return golden_processor()
+
+
+def rows(count: int = 8, speakers: int = 2) -> Dataset:
+    draw = np.random.default_rng(0)
+    return Dataset.from_list(
+        [
+            {
+                "text": TEXTS[i % 4],
+                "speaker": f"speaker {i % speakers}",
+                "language": "English",
+                "codes": draw.integers(0, 32, (3 + i, 8)).tolist(),
+            }
+            for i in range(count)
+        ]
+    )
+
+
+def test_a_sample_is_the_prompt_and_the_reply_and_only_the_reply_is_learned(processor):
+    row = rows()[1]
+    sample = encode_sample(processor, row | {"tokens": 4})
+    config = processor.model_config
+    prompt = processor(text=row["text"], language="English", tokens=4)["input_ids"][0]
+    assert torch.equal(sample["input_ids"][: len(prompt)], prompt)
+    labels = sample["labels"]
+    assert (labels[: len(prompt) - 1] == -100).all() and (labels[-1] == -100).all()
+    assert torch.equal(labels[len(prompt) - 1 : -1, 0], sample["input_ids"][len(prompt) :, 0])
+    delayed = apply_delay_pattern(torch.tensor(row["codes"]), config.audio_pad_code)
+    expected = delayed.masked_fill(delayed == config.audio_pad_code, -100)
+    first = len(prompt)  # the label under audio_start is the first frame
+    assert torch.equal(labels[first : first + len(delayed), 1:], expected)
+    assert (labels[first + len(delayed) :, 1:] == -100).all()
+    spoken = (labels[..., 1:] != -100).sum()
+    assert spoken == 4 * 8
+
+
+def test_references_and_fields_reach_the_prompt(processor):
+    row = rows()[0]
+    reference = rows()[2]["codes"]
+    sample = encode_sample(processor, row | {"reference": reference, "instruction": "Softly."})
+    prompt = processor(text=row["text"], language="English", reference=torch.tensor(reference), instruction="Softly.")[
+        "input_ids"
+    ][0]
+    assert torch.equal(sample["input_ids"][: len(prompt)], prompt)
+    several = encode_sample(processor, row | {"reference": [None, reference]})
+    assert len(several["input_ids"]) == len(encode_sample(processor, row | {"reference": reference})["input_ids"])
+
+
+@pytest.mark.parametrize(
+    "row,message",
+    [
+        ({"text": "Hi."}, "needs `codes`"),
+        ({"text": " ", "codes": [[1] * 8]}, "empty"),
+        ({"text": "Hi.", "codes": [[1] * 4]}, r"\(frames, 8\)"),
+        ({"text": "Hi.", "codes": [[40] * 8]}, "between 0 and 31"),
+    ],
+)
+def test_bad_rows(processor, row, message):
+    with pytest.raises(ValueError, match=message):
+        encode_sample(processor, row)
+
+
+def test_a_batch_is_padded_on_the_left(processor):
+    weights = report_channel_weights(8)
+    assert weights == [1, 3, 3, 3, 2, 2, 2, 1, 1]
+    chosen = [rows()[0], rows()[7]]
+    batch = MossTTSDataCollator(processor, weights)(chosen)
+    for index, row in enumerate(chosen):
+        sample = encode_sample(processor, row)
+        length = len(sample["input_ids"])
+        assert batch["attention_mask"][index].sum() == length
+        assert torch.equal(batch["input_ids"][index, -length:], sample["input_ids"])
+        assert torch.equal(batch["labels"][index, -length:], sample["labels"])
+        assert (batch["labels"][index, :-length] == -100).all()
+    assert (batch["input_ids"][0, 0] == torch.tensor([processor.model_config.pad_token_id] + [32] * 8)).all()
+    model = MossTTSDelayModel.from_pretrained(GOLDEN_TTS)
+    loss = model(**batch).loss
+    alone = [model(**MossTTSDataCollator(processor)([row])) for row in chosen]
+    # The whole batch's mean of a channel is the rows' means weighted by their labels.
+    frames = torch.tensor([len(row["codes"]) for row in chosen])
+    first = (torch.stack([out.channel_losses[1] for out in alone]) * frames).sum() / frames.sum()
+    torch.testing.assert_close(model(**batch).channel_losses[1], first)
+    assert torch.isfinite(loss)
+    with pytest.raises(ValueError, match="9 weights"):
+        MossTTSDataCollator(processor, [1.0])
+
+
+def test_each_row_is_serialised_with_and_without_its_length(processor):
+    samples = TrainingSamples(rows(), processor)
+    assert len(samples) == 16
+    for index in (0, 5):
+        row = rows()[index]
+        with_length = encode_sample(processor, row | {"tokens": len(row["codes"])})
+        assert torch.equal(samples[2 * index]["input_ids"], with_length["input_ids"])
+        assert torch.equal(samples[2 * index + 1]["input_ids"], encode_sample(processor, row)["input_ids"])
+
+
+def test_references_are_other_recordings_of_the_speaker(processor):
+    table = rows()
+    samples = TrainingSamples(table, processor, serialisations=("none",), reference_share=1.0)
+    drawn = set()
+    for epoch in range(12):
+        samples.set_epoch(epoch)
+        sample = samples[2]
+        matches = [
+            i
+            for i in (0, 4, 6)
+            if torch.equal(
+                sample["input_ids"], encode_sample(processor, table[2] | {"reference": table[i]["codes"]})["input_ids"]
+            )
+        ]
+        assert len(matches) == 1
+        drawn.add(matches[0])
+        assert torch.equal(sample["input_ids"], samples[2]["input_ids"])
+    assert drawn == {0, 4, 6}
+    lonely = TrainingSamples(rows(2), processor, serialisations=("none",), reference_share=1.0)
+    assert torch.equal(lonely[0]["input_ids"], encode_sample(processor, rows(2)[0])["input_ids"])
+
+
+def test_long_samples_are_left_out(processor, caplog):
+    whole = TrainingSamples(rows(), processor)
+    limit = sorted(whole.lengths)[9]
+    with caplog.at_level("WARNING"):
+        kept = TrainingSamples(rows(), processor, max_length=limit)
+    assert 0 < len(kept) < 16 and "left out" in caplog.text
+    assert all(len(kept[i]["input_ids"]) <= limit + 12 for i in range(len(kept)))
+    with pytest.raises(ValueError, match="longer than 3"):
+        TrainingSamples(rows(), processor, max_length=3)
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"serialisations": ("both",)}, "serialisations"),
+        ({"reference_share": 2.0}, "between 0 and 1"),
+        ({"rows": rows().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
+        ({"rows": rows().select([])}, "no rows"),
+    ],
+)
+def test_bad_samples(processor, changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingSamples(**{"rows": rows(), "processor": processor} | changes)
+
+
+def test_codes_are_computed_once(tmp_path):
+    processor = golden_processor(small_codec())
+    draw = np.random.default_rng(0)
+    paths = [str(tmp_path / f"{i}.wav") for i in range(3)]
+    for i, path in enumerate(paths):
+        save_audio(draw.normal(0, 0.1, 6000 + 1920 * i).astype(np.float32), path, 24000)
+    table = Dataset.from_dict({"audio": paths, "text": ["a", "b", "c"]})
+    calls = []
+    encode_audio = processor.encode_audio
+    processor.encode_audio = lambda audio: calls.append(len(audio)) or encode_audio(audio)
+    table.to_parquet(tmp_path / "table.parquet")
+    stored = Dataset.from_parquet(str(tmp_path / "table.parquet"), cache_dir=str(tmp_path / "cache"))
+    encoded = encode_codes(stored, processor, batch_size=2)
+    assert encoded.column_names == ["text", "codes"] and calls == [2, 1]
+    for path, row in zip(paths, encoded):
+        assert torch.equal(torch.tensor(row["codes"]), encode_audio([path])[0])
+    assert encode_codes(stored, processor, batch_size=2)["codes"] == encoded["codes"] and calls == [2, 1]
+    other = golden_processor(small_codec(seed=1))
+    assert encode_codes(stored, other, batch_size=2)["codes"] != encoded["codes"]
+    with pytest.raises(ValueError, match="no column 'audio'"):
+        encode_codes(encoded, processor)
+
+
+def arguments(folder, **changes) -> TrainingArguments:
+    settings = {
+        "per_device_train_batch_size": 2,
+        "learning_rate": 1e-2,
+        "report_to": "none",
+        "remove_unused_columns": False,
+        "use_cpu": True,
+        "save_steps": 4,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "seed": 1,
+    }
+    return TrainingArguments(output_dir=str(folder), **(settings | changes))
+
+
+def trainer_of(folder, dataset, processor, **changes) -> Trainer:
+    return Trainer(
+        MossTTSDelayModel.from_pretrained(GOLDEN_TTS),
+        arguments(folder, **changes),
+        data_collator=MossTTSDataCollator(processor, report_channel_weights(8)),
+        train_dataset=dataset,
+        processing_class=processor,
+    )
+
+
+def test_trainer_takes_rows_of_datasets_as_they_are(processor, tmp_path):
+    both = interleave_datasets([rows(), rows(4)], probabilities=[0.5, 0.5], seed=0)
+    trainer = trainer_of(tmp_path, both, processor, max_steps=8)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < losses[0]
+    MossTTSDelayModel.from_pretrained(tmp_path / "checkpoint-8")
+
+
+def test_trainer_groups_samples_by_length(processor, tmp_path):
+    samples = TrainingSamples(rows(), processor, reference_share=0.5)
+    trainer = trainer_of(
+        tmp_path, samples, processor, train_sampling_strategy="group_by_length", num_train_epochs=2, save_steps=100
+    )
+    trainer.train()
+    assert trainer.state.global_step == 16
+    assert samples.epoch == 1
+
+
+PHASES = """
+phases:
+  - {name: rise, steps: 2, max_length: 300, learning_rate: [0, 1e-2], mix: {plain: 1}}
+  - {name: hold, steps: 2, max_length: 300, learning_rate: 1e-2, mix: {plain: 1, clone: 1}}
+  - {name: fall, steps: 3, max_length: 300, learning_rate: [1e-2, 1e-3], mix: {clone: 1}}
+  - {name: end, steps: 1, max_length: 400, learning_rate: 1e-3, mix: {clone: 1}}
+"""
+
+
+@pytest.fixture
+def phases(tmp_path) -> list[TrainingPhase]:
+    (tmp_path / "phases.yaml").write_text(PHASES)
+    return load_phases(tmp_path / "phases.yaml")
+
+
+def phased(phases, processor) -> PhasedSamples:
+    sources = {
+        "plain": {"rows": rows(), "processor": processor},
+        "clone": {"rows": rows(), "processor": processor, "reference_share": 1.0},
+    }
+    return PhasedSamples(phases, sources, batch_size=2, seed=3)
+
+
+def test_phases_follow_the_mix_and_the_schedule(phases, processor, tmp_path):
+    samples = phased(phases, processor)
+    assert len(samples) == 16
+    config = processor.model_config
+    has_reference = [
+        (samples[i]["input_ids"][:, 0] == config.audio_user_slot_token_id).any().item() for i in range(16)
+    ]
+    assert not any(has_reference[:4]) and all(has_reference[8:])
+    trainer = trainer_of(
+        tmp_path, samples, processor, train_sampling_strategy="sequential", **schedule_arguments(phases)
+    )
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    # transformers' warmup begins at the lowest rate.
+    expected = [1e-3, 5.5e-3, 1e-2, 1e-2, 1e-2, 7e-3, 4e-3, 1e-3]
+    np.testing.assert_allclose(rates, expected, atol=1e-6)
+
+
+def test_a_phased_run_goes_on_where_it_stopped(phases, processor, tmp_path):
+    settings = {"train_sampling_strategy": "sequential"} | schedule_arguments(phases)
+    whole = trainer_of(tmp_path / "whole", phased(phases, processor), processor, **settings)
+    whole.train()
+    parts = trainer_of(tmp_path / "parts", phased(phases, processor), processor, **settings)
+    parts.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    for name, tensor in whole.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], tensor, atol=0, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("max_shard_size", ["1GB", "20KB"])
+def test_load_state_dict_takes_released_names(tmp_path, max_shard_size):
+    """`Trainer` resumes and loads the best model so, and only warns of what it could not load."""
+    model = MossTTSDelayModel.from_pretrained(GOLDEN_TTS)
+    model.save_pretrained(tmp_path, max_shard_size=max_shard_size)
+    torch.manual_seed(0)
+    fresh = MossTTSDelayModel(model.config)
+    for path in sorted(tmp_path.glob("*.safetensors")):
+        result = fresh.load_state_dict(load_file(path), strict=False)
+        assert not result.unexpected_keys
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(fresh.state_dict()[name], tensor, atol=0, rtol=0, msg=name)
+    fresh.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("phases: []", "no list"),
+        ("phases: [", "no YAML"),
+        ("phases: [{name: a, steps: 1}]", "A phase has"),
+        ("phases: [{name: a, steps: 0, max_length: 9, learning_rate: 1, mix: {b: 1}}]", "at least 1"),
+        ("phases: [{name: a, steps: 1, max_length: 9, learning_rate: 1, mix: {b: -1}}]", "mix"),
+    ],
+)
+def test_bad_phases(tmp_path, text, message):
+    (tmp_path / "phases.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_phases(tmp_path / "phases.yaml")
+
+
+def test_schedules_that_are_none(phases, processor):
+    with pytest.raises(ValueError, match="in this order"):
+        schedule_arguments([phases[2], phases[0]])
+    with pytest.raises(ValueError, match="must begin with"):
+        schedule_arguments([phases[0], phases[3]])
+    with pytest.raises(ValueError, match="no sources clone"):
+        PhasedSamples(phases, {"plain": {"rows": rows(), "processor": processor}}, 2)

@@ -1,0 +1,125 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Training samples of the generators as tensors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..prompt_template import USER_FIELDS
+
+
+# Labels that no loss looks at.
+_IGNORED = -100
+
+
+def report_channel_weights(n_vq: int) -> list[float]:
+    """
+    Weights of the channels' losses in the report (arXiv 2603.18090), `1 + n_vq` of them: text 1, the first six codebooks 3, 3,
+    3, 2, 2, 2, the others 1.
+    """
+    return [1.0, *([3.0, 3.0, 3.0, 2.0, 2.0, 2.0] + [1.0] * n_vq)[:n_vq]]
+
+
+def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTensor]:
+    """
+    Turns a row into a training sample.
+
+    Args:
+        processor ([`MossTTSDelayProcessor`]): of the model in training.
+        row (`Mapping`): `text` and `codes` `(frames, n_vq)`, or `audio` instead of codes, and optionally what else a user
+            message has: `reference` (recordings or codes), `language`, `tokens`, `instruction`, `quality`, `sound_event`,
+            `ambient_sound`. Other columns are ignored.
+
+    Returns:
+        `input_ids` and `labels`, both `(length, 1 + n_vq)`. Labels are shifted: `labels[t]` is `input_ids[t + 1]` where that
+        belongs to the assistant's reply, -100 elsewhere and where a codebook is silent.
+
+    Raises:
+        ValueError: if the row lacks text or codes, or the codes are of another codec.
+    """
+    spoken = row.get("codes") if row.get("codes") is not None else row.get("audio")
+    if spoken is None:
+        raise ValueError(f"A row needs `codes` (or `audio`), got the columns {', '.join(map(str, row))}.")
+    message = {name: row.get(name) for name in USER_FIELDS}
+    message["reference"] = _reference_of(row)
+    user = processor.build_user_message(**message)
+    reply = processor.build_assistant_message([_codes_of(spoken)])
+    prompt_length = processor(conversations=[[user]], mode="generation")["input_ids"].shape[1]
+    input_ids = processor(conversations=[[user, reply]], mode="computing_loss")["input_ids"][0]
+    labels = torch.full_like(input_ids, _IGNORED)
+    labels[prompt_length - 1 : -1] = input_ids[prompt_length:]
+    is_silent = labels[:, 1:] == processor.model_config.audio_pad_code
+    labels[:, 1:].masked_fill_(is_silent, _IGNORED)
+    return {"input_ids": input_ids, "labels": labels}
+
+
+def _reference_of(row: Mapping[str, Any]) -> list | None:
+    reference = row.get("reference")
+    if reference is None:
+        return None
+    references = reference if isinstance(reference, list) and not _is_code_rows(reference) else [reference]
+    return [None if item is None else _codes_of(item) for item in references]
+
+
+def _is_code_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and isinstance(value[0][0], int)
+
+
+def _codes_of(value: Any) -> Any:
+    """Codes that `datasets` returned as lists, as a tensor; everything else as it is."""
+    return torch.tensor(value) if _is_code_rows(value) else value
+
+
+class MossTTSDataCollator:
+    """
+    Batches for `Trainer`: left padded `input_ids`, `attention_mask` and shifted `labels`. Rows of `datasets` need
+    `remove_unused_columns=False` in the `TrainingArguments`.
+
+    Args:
+        processor ([`MossTTSDelayProcessor`]): of the model in training.
+        channelwise_loss_weight (`list[float]`, *optional*): weights of the channels' losses, text first, for instance
+            [`report_channel_weights`]. All labels weigh the same by default.
+    """
+
+    def __init__(self, processor, channelwise_loss_weight: list[float] | None = None):
+        num_channels = 1 + processor.model_config.n_vq
+        if channelwise_loss_weight is not None and len(channelwise_loss_weight) != num_channels:
+            raise ValueError(
+                f"`channelwise_loss_weight` needs {num_channels} weights, text first, got {len(channelwise_loss_weight)}."
+            )
+        self.processor = processor
+        self.channelwise_loss_weight = channelwise_loss_weight
+
+    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Takes rows as [`encode_sample`] describes them, or what it returned."""
+        samples = [row if "labels" in row else encode_sample(self.processor, row) for row in rows]
+        config = self.processor.model_config
+        lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
+        longest = int(lengths.max())
+        input_ids = torch.full((len(samples), longest, 1 + config.n_vq), config.audio_pad_code)
+        input_ids[..., 0] = config.pad_token_id
+        labels = torch.full_like(input_ids, _IGNORED)
+        for index, sample in enumerate(samples):
+            input_ids[index, longest - len(sample["input_ids"]) :] = sample["input_ids"]
+            labels[index, longest - len(sample["labels"]) :] = sample["labels"]
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": torch.arange(longest) >= (longest - lengths)[:, None],
+            "labels": labels,
+        }
+        if self.channelwise_loss_weight is not None:
+            batch["channelwise_loss_weight"] = torch.tensor(self.channelwise_loss_weight)
+        return batch
