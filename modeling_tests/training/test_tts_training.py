@@ -291,6 +291,34 @@ def test_a_phased_run_goes_on_where_it_stopped(phases, processor, tmp_path):
         torch.testing.assert_close(parts.model.state_dict()[name], tensor, atol=0, rtol=0, msg=name)
 
 
+def test_what_was_learned_by_heart_is_generated(processor, tmp_path):
+    """Prompt, labels, delay pattern, generation and decoding agree: a model that knows its rows speaks their codes."""
+    table = rows(3)
+    samples = TrainingSamples(table, processor)
+    config = processor.model_config
+    config = type(config)(**config.to_dict() | {"language_config": config.language_config.to_dict()})
+    torch.manual_seed(0)
+    trainer = Trainer(
+        MossTTSDelayModel(config),
+        arguments(tmp_path, max_steps=300, learning_rate=5e-3, per_device_train_batch_size=6, save_steps=1000),
+        data_collator=MossTTSDataCollator(processor, report_channel_weights(8)),
+        train_dataset=samples,
+    )
+    trainer.train()
+    model = trainer.model.eval()
+    for tokens in (None, "set"):
+        inputs = processor(
+            text=list(table["text"]),
+            language="English",
+            tokens=None if tokens is None else [len(codes) for codes in table["codes"]],
+        )
+        outputs = model.generate(
+            **inputs, text_temperature=0.0, audio_temperature=0.0, max_new_tokens=40, return_dict_in_generate=True
+        )
+        for codes, row in zip(outputs.audio_codes, table):
+            assert codes.tolist() == row["codes"]
+
+
 @pytest.mark.parametrize("max_shard_size", ["1GB", "20KB"])
 def test_load_state_dict_takes_released_names(tmp_path, max_shard_size):
     """`Trainer` resumes and loads the best model so, and only warns of what it could not load."""

@@ -13,6 +13,7 @@
 # limitations under the License.
 """MOSS-TTS speech models for Hugging Face transformers. Importing this package registers them with the Auto classes."""
 
+from .bundled_models import bundled_model
 from .moss_audio_tokenizer import (
     MossAudioTokenizerCache,
     MossAudioTokenizerConfig,
@@ -47,4 +48,5 @@ __all__ = [
     "MossTTSFrameStreamer",
     "MossTTSGenerateOutput",
     "MossTTSGenerationMixin",
+    "bundled_model",
 ]

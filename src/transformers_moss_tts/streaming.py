@@ -75,12 +75,12 @@ class MossTTSFrameStreamer(BaseStreamer):
             return
         start = int(last_index_of(prompt[..., 0], self.config.audio_start_token_id))
         self.rows = list(prompt[0, start + 1 :, 1:])
-        self.num_prompt_rows = len(self.rows)
+        self.num_prompt_rows = self.num_gen_slots = len(self.rows)
 
     def _add(self, row: torch.LongTensor) -> None:
         token = int(row[0])
         if token == self.config.audio_start_token_id:
-            self.rows, self.num_prompt_rows = [], 0
+            self.rows, self.num_prompt_rows, self.num_gen_slots = [], 0, 0
         elif token not in (
             self.config.audio_assistant_gen_slot_token_id,
             self.config.audio_assistant_delay_slot_token_id,
@@ -88,8 +88,9 @@ class MossTTSFrameStreamer(BaseStreamer):
             self.rows = None
         elif self.rows is not None:
             self.rows.append(row[1:])
+            self.num_gen_slots += token == self.config.audio_assistant_gen_slot_token_id
             first = len(self.rows) - self.config.n_vq
-            if first >= self.num_prompt_rows:
+            if self.num_prompt_rows <= first < self.num_gen_slots:
                 self.frames.put(torch.stack([self.rows[first + k][k] for k in range(self.config.n_vq)])[None])
 
 

@@ -51,6 +51,9 @@ def split_audio_codes(
     The codes of the last turn that the prompt of `prompt_length` positions opened, in `sequences` of shape
     `(batch_size, length, 1 + n_vq)`: those that the prompt itself has, and the generated ones, each a list of
     `(frames, n_vq)`, no longer delayed.
+
+    A frame begins on a gen slot. Generation forces one delay slot more than training has, so the reference returns one more
+    frame, of codes that nothing was trained on; it is left out here.
     """
     prefixes, generated = [], []
     turns = last_index_of(sequences[:, :prompt_length, 0], config.im_start_token_id).tolist()
@@ -64,7 +67,8 @@ def split_audio_codes(
         for start in starts:
             length = int(in_span[start + 1 :].cumprod(0).sum())
             first = turn + 2 + start
-            frames = undo_delay_pattern(sequence[first : first + length, 1:])
+            slots = sequence[first : first + length, 0] == config.audio_assistant_gen_slot_token_id
+            frames = undo_delay_pattern(sequence[first : first + length, 1:])[: int(slots.sum())]
             spans.append(frames)
             num_prefix_frames += min(max(prompt_length - first, 0), len(frames))
         frames = torch.cat(spans) if spans else sequence.new_zeros(0, config.n_vq)

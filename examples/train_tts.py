@@ -1,0 +1,190 @@
+"""
+Trains a small MossTTS generator, from text and recordings to a folder that `pipeline("text-to-speech")` takes.
+
+    python examples/train_tts.py corpus --codec model_cards/moss-audio-tokenizer-tiny --output runs/tts
+
+A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, as `build_corpus.py` writes
+them. The phases of the training stand in `examples/configs/tts_phases_tiny.yaml`. A run that is started again goes on where it
+stopped; codes are computed once. `accelerate launch examples/train_tts.py ...` runs it on several devices.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModel, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
+from transformers_moss_tts.training import (
+    MossTTSDataCollator,
+    PhasedSamples,
+    encode_codes,
+    load_phases,
+    report_channel_weights,
+    schedule_arguments,
+)
+
+
+PHASES = Path(__file__).parent / "configs" / "tts_phases_tiny.yaml"
+SPECIAL_TOKENS = {
+    "pad_token_id": "<|endoftext|>",
+    "im_start_token_id": "<|im_start|>",
+    "im_end_token_id": "<|im_end|>",
+    "audio_start_token_id": "<|audio_start|>",
+    "audio_end_token_id": "<|audio_end|>",
+    "audio_user_slot_token_id": "<|audio_user_slot|>",
+    "audio_assistant_gen_slot_token_id": "<|audio_assistant_gen_slot|>",
+    "audio_assistant_delay_slot_token_id": "<|audio_assistant_delay_slot|>",
+}
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# The prompt's own words, so that they take few tokens.
+TEMPLATE = (
+    "user\n<user_inst>\n- Reference(s):\nNone\n[S1]:\n- Instruction:\n- Tokens:\n- Quality:\n- Sound Event:\n"
+    "- Ambient Sound:\n- Language:\nEnglish\n- Text:\n</user_inst>assistant\n0123456789"
+)
+
+
+def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of the texts and the prompt's template, and the family's special tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = list(texts)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(texts + [TEMPLATE] * (len(texts) // 10 + 1), trainer)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=SPECIAL_TOKENS["pad_token_id"],
+        eos_token=SPECIAL_TOKENS["im_end_token_id"],
+        padding_side="left",
+        chat_template=CHATML,
+    )
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace) -> MossTTSDelayConfig:
+    return MossTTSDelayConfig(
+        language_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": args.hidden_size,
+            "intermediate_size": 3 * args.hidden_size,
+            "num_hidden_layers": args.num_layers,
+            "num_attention_heads": args.hidden_size // 64,
+            "num_key_value_heads": args.hidden_size // 64,
+            "head_dim": 64,
+            "max_position_embeddings": 4096,
+        },
+        n_vq=args.codebooks,
+        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in SPECIAL_TOKENS.items()},
+    )
+
+
+def read_corpus(folders: list[Path], held_out: Path | None) -> Dataset:
+    """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
+    measured = set()
+    if held_out is not None:
+        measured = {key_of(line) for line in held_out.read_text(encoding="utf-8").splitlines()}
+    rows = []
+    for folder in folders:
+        for path in sorted(folder.glob("metadata*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                if row.get("split") == "heldout" or key_of(row["text"]) in measured:
+                    continue
+                audio = str(folder.resolve() / row["audio"])
+                rows.append({"audio": audio, "text": row["text"], "speaker": row["speaker"], "language": "English"})
+    if not rows:
+        raise SystemExit("There are no rows: a corpus is a folder with metadata*.jsonl.")
+    return Dataset.from_list(rows)
+
+
+def key_of(text: str) -> str:
+    """What makes two sentences the same to a listener."""
+    return re.sub(r"[^a-z ]", "", text.lower()).strip()
+
+
+def build_processor(rows: Dataset, args: argparse.Namespace) -> MossTTSDelayProcessor:
+    """The processor of the model to begin with, or of a fresh one; with the codec."""
+    codec = AutoModel.from_pretrained(args.codec).eval()
+    name = f"../{args.codec.name}"
+    if args.model:
+        return MossTTSDelayProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+    tokenizer = build_tokenizer(rows["text"], args.vocab_size)
+    return MossTTSDelayProcessor(
+        tokenizer, audio_tokenizer=codec, model_config=build_config(tokenizer, args), codec_path=name
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path, nargs="+", help="folders with metadata*.jsonl")
+    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
+    parser.add_argument("--output", type=Path, default=Path("runs/tts"))
+    parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
+    parser.add_argument("--phases", type=Path, default=PHASES)
+    parser.add_argument("--held-out", type=Path, help="text file of sentences that must not be trained on")
+    parser.add_argument("--codebooks", type=int, default=8, help="how many of the codec's codebooks are generated")
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--num-layers", type=int, default=8)
+    parser.add_argument("--vocab-size", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=16, help="samples a step and process")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--save-steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    set_seed(args.seed)
+    rows = read_corpus(args.corpus, args.held_out)
+    processor = build_processor(rows, args)
+    # Through a file, whose name `datasets` caches the codes by.
+    table = args.output / "rows.parquet"
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(table)
+    rows = encode_codes(Dataset.from_parquet(str(table), cache_dir=str(args.output / "cache")), processor)
+    print(f"{len(rows)} rows of {len(set(rows['speaker']))} speakers")
+
+    model = MossTTSDelayModel.from_pretrained(args.model) if args.model else MossTTSDelayModel(processor.model_config)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
+    phases = load_phases(args.phases)
+    sources = {
+        "plain": {"rows": rows, "processor": processor},
+        "clone": {"rows": rows, "processor": processor, "reference_share": 1.0},
+    }
+    training = TrainingArguments(
+        output_dir=str(args.output),
+        per_device_train_batch_size=args.batch_size,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        bf16=args.bf16,
+        weight_decay=0.01,
+        adam_beta2=0.98,
+        logging_steps=10,
+        save_steps=args.save_steps,
+        save_total_limit=2,
+        report_to="tensorboard",
+        use_cpu=not torch.cuda.is_available(),
+        seed=args.seed,
+        **schedule_arguments(phases),
+    )
+    trainer = Trainer(
+        model,
+        training,
+        data_collator=MossTTSDataCollator(processor, report_channel_weights(args.codebooks)),
+        train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed),
+        processing_class=processor,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.output)))
+    trainer.save_model(str(args.output / "model"))
+
+
+if __name__ == "__main__":
+    main()
