@@ -28,6 +28,17 @@ from .moss_tts import (
     MossTTSGenerateOutput,
     MossTTSGenerationMixin,
 )
+from .moss_tts_local import (
+    MossTTSLocalConfig,
+    MossTTSLocalGenerationMixin,
+    MossTTSLocalModel,
+    MossTTSLocalPreTrainedModel,
+    MossTTSLocalProcessor,
+    MossTTSLocalV1Config,
+    MossTTSLocalV1GenerationMixin,
+    MossTTSLocalV1Model,
+    MossTTSLocalV1Processor,
+)
 from .registration import register_with_transformers
 from .streaming import MossTTSFrameStreamer
 
@@ -48,5 +59,14 @@ __all__ = [
     "MossTTSFrameStreamer",
     "MossTTSGenerateOutput",
     "MossTTSGenerationMixin",
+    "MossTTSLocalConfig",
+    "MossTTSLocalGenerationMixin",
+    "MossTTSLocalModel",
+    "MossTTSLocalPreTrainedModel",
+    "MossTTSLocalProcessor",
+    "MossTTSLocalV1Config",
+    "MossTTSLocalV1GenerationMixin",
+    "MossTTSLocalV1Model",
+    "MossTTSLocalV1Processor",
     "bundled_model",
 ]

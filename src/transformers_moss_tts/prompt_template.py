@@ -64,6 +64,13 @@ def user_parts(references: list[torch.LongTensor | None] | None, **fields: str |
     return parts
 
 
+def after_reference_text(**fields: str | int | None) -> UserText:
+    """The prompt from behind the references up to the text, as one piece."""
+    headings = [(name, heading) for name, heading in _HEADINGS.items() if name != "text"]
+    sections = "".join(f"\n- {heading}:\n{fields.get(name)}" for name, heading in headings)
+    return UserText(f"{sections}\n- {_HEADINGS['text']}:\n")
+
+
 def content_parts(content: str, audio: list[torch.LongTensor]) -> list[Part]:
     """The parts of a message whose `content` holds one `<|audio|>` for each item of `audio`."""
     texts = content.split(AUDIO_PLACEHOLDER)

@@ -21,6 +21,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from .checkpoint_conversion import moss_tts_delay_mapping
 from .moss_audio_tokenizer import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from .moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
+from .moss_tts_local import (
+    MossTTSLocalConfig,
+    MossTTSLocalModel,
+    MossTTSLocalProcessor,
+    MossTTSLocalV1Config,
+    MossTTSLocalV1Model,
+    MossTTSLocalV1Processor,
+)
 
 
 def register_with_transformers() -> None:
@@ -30,6 +38,12 @@ def register_with_transformers() -> None:
     _register_config(MossTTSDelayConfig)
     _register_model(MossTTSDelayConfig, MossTTSDelayModel, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSDelayConfig, MossTTSDelayProcessor, exist_ok=True)
+    _register_config(MossTTSLocalConfig)
+    _register_model(MossTTSLocalConfig, MossTTSLocalModel, AutoModelForTextToWaveform)
+    AutoProcessor.register(MossTTSLocalConfig, MossTTSLocalProcessor, exist_ok=True)
+    # Of v1.0 the configuration is found through MossTTSDelayConfig, whose `model_type` it has.
+    _register_model(MossTTSLocalV1Config, MossTTSLocalV1Model, AutoModelForTextToWaveform)
+    AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
     # By class name too: it comes before the `model_type`, which other architectures may share.
     for name in (MossTTSDelayConfig.model_type, MossTTSDelayModel.__name__):
         register_checkpoint_conversion_mapping(name, moss_tts_delay_mapping(), overwrite=True)

@@ -67,7 +67,9 @@ class CodeHistory:
         groups = self.groups if groups is None else groups
         self.seen.scatter_(1, groups * self.num_codes + codes, True)
 
-    def penalize(self, logits: torch.Tensor, penalty: float) -> torch.Tensor:
-        """Divides positive and multiplies negative scores `(batch_size, n_vq, num_codes)` of seen codes by `penalty`."""
-        seen = self.seen.unflatten(1, (-1, self.num_codes))[:, self.groups]
+    def penalize(self, logits: torch.Tensor, penalty: float, codebooks: slice = slice(None)) -> torch.Tensor:
+        """
+        Divides positive and multiplies negative scores `(batch_size, codebooks, num_codes)` of seen codes by `penalty`.
+        """
+        seen = self.seen.unflatten(1, (-1, self.num_codes))[:, self.groups[codebooks], : logits.shape[-1]]
         return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)

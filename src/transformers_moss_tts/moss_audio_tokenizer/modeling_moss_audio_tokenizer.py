@@ -25,6 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
 from ..strict_loading import StrictLoadingMixin
 from .cache_moss_audio_tokenizer import MossAudioTokenizerCache, transformer_stages
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
@@ -112,20 +113,6 @@ class MossAudioTokenizerLayerScale(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.scale * hidden_states
-
-
-def rotary_embedding(positions: torch.Tensor, head_dim: int, max_period: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of shape `(rows, 1, positions, head_dim / 2)` in float32 for positions `(rows, positions)`."""
-    dims = torch.arange(head_dim // 2, device=positions.device, dtype=torch.float32)
-    angles = positions.float()[:, None, :, None] * torch.exp(dims * (-math.log(max_period) * 2 / head_dim))
-    return angles.cos(), angles.sin()
-
-
-def apply_rotary_embedding(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates neighbouring pairs of features (the interleaved layout) in float32."""
-    real, imaginary = states.float().unflatten(-1, (-1, 2)).unbind(-1)
-    rotated = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
-    return rotated.flatten(-2).to(states.dtype)
 
 
 def eager_attention_forward(

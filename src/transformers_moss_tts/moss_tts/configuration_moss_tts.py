@@ -21,8 +21,8 @@ from transformers.models.qwen3 import Qwen3Config
 from transformers.utils import auto_docstring
 
 
-# Fields by which the config.json of MossTTSLocal v1.0, which has the same `model_type`, can be told.
-_LOCAL_FIELDS = ("local_num_layers", "local_hidden_size", "local_ffn_hidden_size", "additional_mlp_ffn_hidden_size")
+# The config.json of MossTTSLocal v1.0 has the same `model_type`, and this.
+_LOCAL_FIELD = "local_num_layers"
 
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS")
@@ -92,12 +92,15 @@ class MossTTSDelayConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """As [`~transformers.PreTrainedConfig.from_dict`]; of a MossTTSLocal v1.0 checkpoint its own configuration."""
+        from ..moss_tts_local import MossTTSLocalV1Config
+
+        is_local = cls is MossTTSDelayConfig and _LOCAL_FIELD in config_dict
+        return super(MossTTSDelayConfig, MossTTSLocalV1Config if is_local else cls).from_dict(config_dict, **kwargs)
+
     def __post_init__(self, **kwargs):
-        if any(field in kwargs for field in _LOCAL_FIELDS):
-            raise ValueError(
-                "This is the configuration of a MossTTSLocal v1.0 checkpoint (it has `local_num_layers`), which shares its "
-                "`model_type` with MossTTSDelay. That architecture is not part of this version of transformers-moss-tts."
-            )
         if self.language_config is None:
             self.language_config = Qwen3Config()
         elif isinstance(self.language_config, dict):

@@ -14,7 +14,7 @@
 """Generation of MOSS-TTS models."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -93,18 +93,36 @@ class MossTTSGenerateOutput(GenerateDecoderOnlyOutput):
 
 
 class MossTTSGenerationMixin(GenerationMixin):
-    """`generate` for models with a text channel and codebooks in the delay pattern."""
+    """`generate` for models with a text channel and codebooks; as it stands, in the delay pattern."""
+
+    # Knobs of `generate` that are not transformers' own, and the reference's values of them.
+    generation_defaults: ClassVar[dict[str, Any]] = GENERATION_DEFAULTS
 
     @staticmethod
-    def default_generation_config(config) -> GenerationConfig:
-        """The family's generation config: sampling with the reference's defaults, ended by `im_end_token_id`."""
+    def end_token_id(config) -> int:
+        """Text token that ends a generation."""
+        return config.im_end_token_id
+
+    @classmethod
+    def default_generation_config(cls, config) -> GenerationConfig:
+        """The family's generation config: sampling with the reference's defaults."""
         return GenerationConfig(
             do_sample=True,
             max_new_tokens=DEFAULT_MAX_NEW_TOKENS,
-            eos_token_id=config.im_end_token_id,
+            eos_token_id=cls.end_token_id(config),
             pad_token_id=config.pad_token_id,
-            **GENERATION_DEFAULTS,
+            **cls.generation_defaults,
         )
+
+    def new_row_decoder(self, input_ids: torch.LongTensor, generation_config: GenerationConfig) -> "DelayRowDecoder":
+        """What turns the outputs of a step into the next row of tokens."""
+        return DelayRowDecoder(self.config, input_ids, generation_config)
+
+    def split_audio_codes(
+        self, sequences: torch.LongTensor, prompt_length: int
+    ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
+        """Codes `(frames, n_vq)` of every row: those that its prompt began with, and the generated ones."""
+        return split_audio_codes(self.config, sequences, prompt_length)
 
     def adjust_generation_fn(self, *args, **kwargs):
         super().adjust_generation_fn(*args, **kwargs)
@@ -193,18 +211,18 @@ class MossTTSGenerationMixin(GenerationMixin):
         for name, ours in _REPLACED_KNOBS.items():
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` is for one vocabulary; this model has {ours}.")
-        knobs = {name: kwargs.pop(name) for name in GENERATION_DEFAULTS if name in kwargs}
+        knobs = {name: kwargs.pop(name) for name in self.generation_defaults if name in kwargs}
         asks_for_length = kwargs.get("max_length") is not None and kwargs.get("max_new_tokens") is None
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         if asks_for_length:
             # The model's own `max_new_tokens` would overrule it.
             generation_config.max_new_tokens = None
-        for name, default in GENERATION_DEFAULTS.items():
+        for name, default in self.generation_defaults.items():
             value = getattr(generation_config, name, None)
             value = getattr(self.generation_config, name, None) if value is None else value
             setattr(generation_config, name, knobs.get(name, default if value is None else value))
         if generation_config.eos_token_id is None:
-            generation_config.eos_token_id = self.config.im_end_token_id
+            generation_config.eos_token_id = self.end_token_id(self.config)
         if generation_config.pad_token_id is None:
             generation_config.pad_token_id = self.config.pad_token_id
         _check_knobs(generation_config)
@@ -250,8 +268,7 @@ class MossTTSGenerationMixin(GenerationMixin):
         """Stopping criteria see the text channel, `(batch_size, length)`; the streamer gets rows of all channels."""
         prompt_length = input_ids.shape[1]
         loop = _GenerationBuffers(self, input_ids, stopping_criteria.max_length, model_kwargs)
-        state = DelayPatternState(self.config, input_ids)
-        draw = _Draw(self.config, input_ids, generation_config)
+        decoder = self.new_row_decoder(input_ids, generation_config)
         record = _Record(generation_config)
 
         model_forward = (
@@ -260,22 +277,19 @@ class MossTTSGenerationMixin(GenerationMixin):
             else self.__call__
         )
         outputs = self._prefill(input_ids, generation_config, model_kwargs)
-        text_head_rows, is_finished = None, False
+        forward_options, is_finished = {}, False
         while True:
             if not is_finished:
+                row = decoder.next_row(outputs)
                 record.add(outputs)
-                token = draw.text(state.mask_text(outputs.logits[:, -1].float()), state.slots)
-                row = state.advance(token, draw.codes(outputs.audio_logits[:, -1].float()))
-                draw.remember(row)
                 loop.append(row)
                 if streamer is not None:
                     streamer.put(row.cpu())
                 # A criterion that stops a row ends it like its own end of turn does.
-                state.ended = state.ended | stopping_criteria(loop.sequences[..., 0], None)
+                decoder.end(stopping_criteria(loop.sequences[..., 0], None))
                 # The one wait for the device in a step.
-                is_finished, needs_text = torch.stack([state.ended.all(), state.needs_text]).tolist()
-                all_rows = needs_text or generation_config.output_logits
-                text_head_rows = None if all_rows else state.slots
+                is_finished, needs_text = torch.stack([decoder.ended.all(), decoder.needs_text]).tolist()
+                forward_options = decoder.forward_options(needs_text or generation_config.output_logits)
             if not self._has_unfinished_sequences(is_finished, synced_gpus, device=input_ids.device):
                 break
             if is_finished:
@@ -285,7 +299,7 @@ class MossTTSGenerationMixin(GenerationMixin):
             model_kwargs["past_key_values"] = outputs.past_key_values
             del outputs
             model_inputs = self.prepare_inputs_for_generation(**loop.next_inputs(model_kwargs))
-            outputs = model_forward(**model_inputs, text_head_rows=text_head_rows, return_dict=True)
+            outputs = model_forward(**model_inputs, **forward_options, return_dict=True)
 
         if streamer is not None:
             streamer.end()
@@ -299,7 +313,7 @@ class MossTTSGenerationMixin(GenerationMixin):
             )
         if not generation_config.return_dict_in_generate:
             return sequences
-        prefix_codes, audio_codes = split_audio_codes(self.config, sequences, prompt_length)
+        prefix_codes, audio_codes = self.split_audio_codes(sequences, prompt_length)
         return MossTTSGenerateOutput(
             sequences=sequences,
             past_key_values=model_kwargs.get("past_key_values"),
@@ -364,35 +378,78 @@ class _GenerationBuffers:
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-class _Draw:
-    """Draws the tokens of all channels as the generation config says."""
+class DelayRowDecoder:
+    """The rows of a generation in the delay pattern."""
 
     def __init__(self, config, input_ids: torch.LongTensor, generation_config: GenerationConfig):
+        self.state = DelayPatternState(config, input_ids)
+        # Codebook 1 has a history of its own, the others share theirs.
+        groups = [0] + [1] * (config.n_vq - 1)
+        self.draw = TokenDraw(config, generation_config, input_ids[..., 1:], groups)
+
+    @property
+    def ended(self) -> torch.BoolTensor:
+        return self.state.ended
+
+    @property
+    def needs_text(self) -> torch.BoolTensor:
+        return self.state.needs_text
+
+    def next_row(self, outputs) -> torch.LongTensor:
+        """The row `(batch_size, 1 + n_vq)` that follows from the outputs of a step."""
+        token = self.draw.text(self.state.mask_text(outputs.logits[:, -1].float()), self.state.slots)
+        row = self.state.advance(token, self.draw.codes(outputs.audio_logits[:, -1].float()))
+        self.draw.remember(row[:, 1:])
+        return row
+
+    def end(self, is_stopped: torch.BoolTensor) -> None:
+        """Ends the rows that a stopping criterion stops."""
+        self.state.ended = self.state.ended | is_stopped
+
+    def forward_options(self, needs_text: bool) -> dict[str, Any]:
+        """Arguments of the next forward pass."""
+        return {"text_head_rows": None if needs_text else self.state.slots}
+
+
+class TokenDraw:
+    """
+    Draws the tokens of all channels as a generation config says.
+
+    Args:
+        config: configuration of the model.
+        generation_config (`GenerationConfig`): what to draw by.
+        history (`torch.LongTensor` of shape `(batch_size, length, n_vq)`): codes that a repetition penalty looks at.
+        groups (`list[int]`): the history that each codebook looks at, see [`CodeHistory`].
+    """
+
+    def __init__(self, config, generation_config: GenerationConfig, history: torch.LongTensor, groups: list[int]):
         self.config = generation_config
         self.generator = None
         if generation_config.seed is not None:
-            self.generator = torch.Generator(input_ids.device).manual_seed(generation_config.seed)
+            self.generator = torch.Generator(history.device).manual_seed(generation_config.seed)
         self.history = None
         if generation_config.audio_repetition_penalty != 1.0:
-            groups = [0] + [1] * (config.n_vq - 1)
-            self.history = CodeHistory(input_ids[..., 1:], config.audio_vocab_size + 1, groups)
+            self.history = CodeHistory(history, config.audio_vocab_size + 1, groups)
 
-    def text(self, logits: torch.Tensor, slots: torch.LongTensor) -> torch.LongTensor:
+    def text(self, logits: torch.Tensor, slots: torch.LongTensor | None = None) -> torch.LongTensor:
+        """Text tokens `(batch_size,)` of scores of the whole vocabulary, or of `slots` alone."""
         config = self.config
         temperature = config.text_temperature if config.do_sample else 0
         token = sample_tokens(logits, temperature, config.text_top_k, config.text_top_p, self.generator)
-        return slots[token] if logits.shape[-1] == len(slots) else token
+        return token if slots is None or logits.shape[-1] != len(slots) else slots[token]
 
-    def codes(self, logits: torch.Tensor) -> torch.LongTensor:
+    def codes(self, logits: torch.Tensor, codebooks: slice = slice(None)) -> torch.LongTensor:
+        """Codes `(batch_size, codebooks)` of scores `(batch_size, codebooks, num_codes)`."""
         config = self.config
         if self.history is not None:
-            logits = self.history.penalize(logits, config.audio_repetition_penalty)
+            logits = self.history.penalize(logits, config.audio_repetition_penalty, codebooks)
         temperature = config.audio_temperature if config.do_sample else 0
         return sample_tokens(logits, temperature, config.audio_top_k, config.audio_top_p, self.generator)
 
-    def remember(self, row: torch.LongTensor) -> None:
+    def remember(self, codes: torch.LongTensor) -> None:
+        """Adds codes `(batch_size, n_vq)` to the history."""
         if self.history is not None:
-            self.history.add(row[:, 1:])
+            self.history.add(codes)
 
 
 class _Record:

@@ -23,6 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..channel_loss import channel_sums, weighted_loss
 from ..checkpoint_conversion import take_released_names
 from ..few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
 from ..strict_loading import StrictLoadingMixin
@@ -225,35 +226,14 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         num_items_in_batch: int | torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the channels' means, `(1 + n_vq,)`; see [`~MossTTSDelayModel.forward`]."""
-        num_channels = 1 + self.config.n_vq
-        if labels.shape != (*logits.shape[:2], num_channels):
-            raise ValueError(
-                f"`labels` must have shape {(*logits.shape[:2], num_channels)}, like `input_ids`, got "
-                f"{tuple(labels.shape)}."
-            )
-        text_labels = labels[..., 0]
         audio_labels = labels[..., 1:].masked_fill(labels[..., 1:] == self.config.audio_pad_code, -100)
-        text_sum = nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), text_labels.flatten(), ignore_index=-100, reduction="sum"
-        )
-        audio_losses = nn.functional.cross_entropy(
-            audio_logits.flatten(0, 2).float(), audio_labels.flatten(), ignore_index=-100, reduction="none"
-        )
-        sums = torch.cat([text_sum[None], audio_losses.view(-1, self.config.n_vq).sum(0)])
-        counts = torch.cat([(text_labels != -100).sum()[None], (audio_labels != -100).sum((0, 1))])
-        channel_losses = sums / counts.clamp(min=1)
-
-        if channelwise_loss_weight is None:
-            total = counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-            return sums.sum() / total, channel_losses
-        weights = torch.as_tensor(channelwise_loss_weight, dtype=sums.dtype, device=sums.device)
-        if weights.shape != (num_channels,):
-            raise ValueError(
-                f"`channelwise_loss_weight` needs {num_channels} weights, text first, got {tuple(weights.shape)}."
-            )
-        if num_items_in_batch is not None:
-            return (sums * weights).sum() / (num_items_in_batch * weights.mean()), channel_losses
-        return (channel_losses * weights).sum() / weights.sum(), channel_losses
+        sums, counts = channel_sums(logits, audio_logits, torch.cat([labels[..., :1], audio_labels], dim=-1))
+        if channelwise_loss_weight is None and num_items_in_batch is None:
+            num_items_in_batch = counts.sum().clamp(min=1)
+        weights = channelwise_loss_weight
+        if weights is None:
+            return sums.sum() / num_items_in_batch, sums / counts.clamp(min=1)
+        return weighted_loss(sums, counts, weights, num_items_in_batch), sums / counts.clamp(min=1)
 
 
 __all__ = ["MossTTSDelayModel", "MossTTSDelayPreTrainedModel"]

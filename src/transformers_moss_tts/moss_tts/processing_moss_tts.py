@@ -15,6 +15,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +91,7 @@ class MossTTSDelayProcessor(ProcessorMixin):
         self.model_config = MossTTSDelayConfig() if model_config is None else model_config
         self.codec_path = codec_path or getattr(audio_tokenizer, "name_or_path", None) or None
         self.max_reference_duration = max_reference_duration
-        config = self.model_config
-        self._encoder = PromptEncoder(
-            tokenizer,
-            (
-                config.pad_token_id,
-                config.im_start_token_id,
-                config.im_end_token_id,
-                config.audio_start_token_id,
-                config.audio_end_token_id,
-                config.audio_user_slot_token_id,
-                config.audio_assistant_gen_slot_token_id,
-                config.audio_assistant_delay_slot_token_id,
-            ),
-        )
+        self._encoder = PromptEncoder(tokenizer, self._special_token_ids())
         if audio_tokenizer is not None:
             self._codec()
 
@@ -167,6 +155,11 @@ class MossTTSDelayProcessor(ProcessorMixin):
                 "encode or decode audio, pass `codec_path=`."
             )
             return None
+
+    @staticmethod
+    def normalize_text(text: str) -> str:
+        """What is done to a text before it is spoken."""
+        return normalize_text(text)
 
     def to_dict(self) -> dict[str, Any]:
         output = {"processor_class": type(self).__name__, "max_reference_duration": self.max_reference_duration}
@@ -443,16 +436,40 @@ class MossTTSDelayProcessor(ProcessorMixin):
                 for message in conversation
             ]
             if mode == "generation" and opens_reply:
-                reply = [self.model_config.im_start_token_id, *self._encoder.encode(["assistant\n"])]
-                turns.append(self._text_rows(reply))
+                turns.append(self._text_rows(self._reply_opening()))
             rows.append(torch.cat(turns))
         return self._pad(rows)
+
+    def _reply_opening(self) -> list[int]:
+        """Tokens after which the model begins."""
+        return [self.model_config.im_start_token_id, *self._encoder.encode(["assistant\n"])]
+
+    def _special_token_ids(self) -> tuple[int, ...]:
+        config = self.model_config
+        return (
+            config.pad_token_id,
+            config.im_start_token_id,
+            config.im_end_token_id,
+            config.audio_start_token_id,
+            config.audio_end_token_id,
+            config.audio_user_slot_token_id,
+            config.audio_assistant_gen_slot_token_id,
+            config.audio_assistant_delay_slot_token_id,
+        )
+
+    @staticmethod
+    def _joined(parts: list[Part]) -> list[Part]:
+        return merge_adjacent_audio(parts)
+
+    def _encode_texts(self, parts: list[str]) -> list[int]:
+        """Token ids of neighbouring text parts of a turn."""
+        return self._encoder.encode(parts)
 
     def _encode_turn(self, message: dict, sampling_rate: int | None, is_open: bool) -> torch.LongTensor:
         config, role = self.model_config, message["role"]
         has_fields = role == "user" and "content" not in message
         parts_of = self._field_parts if has_fields else self._content_parts
-        parts = merge_adjacent_audio(parts_of(message, sampling_rate))
+        parts = self._joined(parts_of(message, sampling_rate))
         if is_open:
             while parts and isinstance(parts[-1], str) and not parts[-1]:
                 parts.pop()
@@ -466,13 +483,13 @@ class MossTTSDelayProcessor(ProcessorMixin):
                 text.append(part)
                 continue
             rows += [
-                self._text_rows(self._encoder.encode(text)),
+                self._text_rows(self._encode_texts(text)),
                 self._audio_rows(part, role, is_open and index == len(parts) - 1),
             ]
             text = []
         if not is_open:
             rows += [
-                self._text_rows(self._encoder.encode(text)),
+                self._text_rows(self._encode_texts(text)),
                 self._text_rows([config.im_end_token_id, *self._encoder.encode(["\n"])]),
             ]
         return torch.cat(rows)
@@ -511,12 +528,15 @@ class MossTTSDelayProcessor(ProcessorMixin):
     def _field_parts(self, message: dict, sampling_rate: int | None) -> list[Part]:
         fields = {name: message.get(name) for name in _SCALAR_FIELDS}
         fields["tokens"] = self._num_tokens(message.get("tokens"), message.get("duration_seconds"))
-        fields["text"] = _checked_text(message)
+        fields["text"] = _checked_text(message, self.normalize_text)
         references = message.get("reference")
         if references is not None and not isinstance(references, list):
             references = [references]
         if references is not None:
             references = self._encode_references(references, sampling_rate)
+        return self._parts_of_fields(references, fields)
+
+    def _parts_of_fields(self, references: list[torch.LongTensor | None] | None, fields: dict[str, Any]) -> list[Part]:
         return user_parts(references, **fields)
 
     def _encode_references(self, references: list, sampling_rate: int | None) -> list[torch.LongTensor | None]:
@@ -679,7 +699,7 @@ def _role_of(message: Any) -> str:
     return message["role"]
 
 
-def _checked_text(message: dict[str, Any]) -> UserText | None:
+def _checked_text(message: dict[str, Any], normalize: Callable[[str], str]) -> UserText | None:
     text = message.get("text")
     if text is None and message.get("sound_event") is None and message.get("ambient_sound") is None:
         raise ValueError("There is nothing to say: pass `text`, or `sound_event` or `ambient_sound`.")
@@ -687,8 +707,8 @@ def _checked_text(message: dict[str, Any]) -> UserText | None:
         return None
     if not isinstance(text, str):
         raise TypeError(f"`text` must be a string, got {type(text).__name__}.")
-    normalized = normalize_text(text)
-    if not normalized:
+    normalized = normalize(text)
+    if not normalized.strip():
         raise ValueError(f"`text` is empty after normalisation: {text!r}.")
     return UserText(normalized)
 

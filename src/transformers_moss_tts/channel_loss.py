@@ -1,0 +1,63 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Cross entropy of a text channel and codebooks."""
+
+import torch
+from torch import nn
+
+
+def channel_sums(
+    logits: torch.Tensor, audio_logits: torch.Tensor, labels: torch.LongTensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Sum of the cross entropy over the labelled positions of each channel, and their number, both `(1 + n_vq,)`.
+
+    Args:
+        logits (`torch.FloatTensor` of shape `(batch_size, length, vocab_size)`): text scores.
+        audio_logits (`torch.FloatTensor` of shape `(batch_size, length, n_vq, num_codes)`): scores of the codebooks.
+        labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`): -100 is ignored.
+    """
+    n_vq = audio_logits.shape[-2]
+    if labels.shape != (*logits.shape[:2], 1 + n_vq):
+        raise ValueError(
+            f"`labels` must have shape {(*logits.shape[:2], 1 + n_vq)}, like `input_ids`, got {tuple(labels.shape)}."
+        )
+    text_sum = nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels[..., 0].flatten(), ignore_index=-100, reduction="sum"
+    )
+    audio_losses = nn.functional.cross_entropy(
+        audio_logits.flatten(0, 2).float(), labels[..., 1:].flatten(), ignore_index=-100, reduction="none"
+    )
+    sums = torch.cat([text_sum[None], audio_losses.view(-1, n_vq).sum(0)])
+    return sums, (labels != -100).sum((0, 1))
+
+
+def weighted_loss(
+    sums: torch.Tensor,
+    counts: torch.Tensor,
+    weights: list[float] | torch.Tensor,
+    num_items_in_batch: int | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """
+    Weighted mean of the channels' means; with `num_items_in_batch`, the number of labels over all accumulated batches, the
+    labels' sum with each weighted by its channel's share of the mean weight.
+    """
+    weights = torch.as_tensor(weights, dtype=sums.dtype, device=sums.device)
+    if weights.shape != sums.shape:
+        raise ValueError(
+            f"`channelwise_loss_weight` needs {len(sums)} weights, text first, got {tuple(weights.shape)}."
+        )
+    if num_items_in_batch is not None:
+        return (sums * weights).sum() / (num_items_in_batch * weights.mean())
+    return (sums / counts.clamp(min=1) * weights).sum() / weights.sum()

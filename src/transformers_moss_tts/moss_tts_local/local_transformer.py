@@ -1,0 +1,190 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The local transformers: the codebooks of one frame, one position each."""
+
+import torch
+from torch import nn
+from transformers import GPT2Config, Qwen3Config
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3RMSNorm, eager_attention_forward
+
+from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
+
+
+class LocalCache:
+    """
+    Keys and values of the positions of one frame, allocated once: a frame has few positions, and every frame begins anew.
+
+    Args:
+        num_layers (`int`): layers of the local transformer.
+        max_length (`int`): positions of a frame.
+    """
+
+    def __init__(self, num_layers: int, max_length: int):
+        self.max_length = max_length
+        self.length = 0
+        self.layers: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * num_layers
+
+    def reset(self) -> None:
+        """Begins the next frame."""
+        self.length = 0
+
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *args
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Adds keys and values `(batch_size, heads, positions, head_dim)` and returns those of the frame so far."""
+        if self.layers[layer_idx] is None:
+            shape = (*key.shape[:2], self.max_length, key.shape[3])
+            self.layers[layer_idx] = (key.new_zeros(shape), value.new_zeros(shape))
+        keys, values = self.layers[layer_idx]
+        end = self.length + key.shape[2]
+        keys[:, :, self.length : end] = key
+        values[:, :, self.length : end] = value
+        return keys[:, :, :end], values[:, :, :end]
+
+    def advance(self, num_positions: int) -> None:
+        """Counts positions, once all layers have added theirs."""
+        self.length += num_positions
+
+
+class MossTTSLocalQwen3Transformer(nn.Module):
+    """Of v1.0: Qwen3 blocks without positions."""
+
+    def __init__(self, config: Qwen3Config):
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(Qwen3DecoderLayer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor, cache: LocalCache | None = None) -> torch.Tensor:
+        """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
+        head_dim = self.config.head_dim
+        # Turned by no angle, queries and keys know no position.
+        cos = hidden_states.new_ones(1, hidden_states.shape[1], head_dim)
+        position_embeddings = (cos, torch.zeros_like(cos))
+        mask = _causal_mask(self.config, hidden_states)
+        for layer in self.layers:
+            hidden_states = layer(
+                hidden_states,
+                attention_mask=mask,
+                past_key_values=cache,
+                position_embeddings=position_embeddings,
+            )
+        if cache is not None:
+            cache.advance(hidden_states.shape[1])
+        return self.norm(hidden_states)
+
+
+class MossTTSLocalGPT2Attention(nn.Module):
+    """Causal self-attention, with rotary positions or none."""
+
+    is_causal = True
+    num_key_value_groups = 1
+
+    def __init__(self, config: GPT2Config, layer_idx: int):
+        super().__init__()
+        self.config = config
+        self.layer_idx = layer_idx
+        self.head_dim = config.n_embd // config.n_head
+        self.scaling = self.head_dim**-0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            self.scaling /= layer_idx + 1
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor | None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
+        cache: LocalCache | None,
+    ) -> torch.Tensor:
+        projected = self.c_attn(hidden_states).unflatten(-1, (3, self.config.n_head, self.head_dim))
+        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        if position_embeddings is not None:
+            query = apply_rotary_embedding(query, *position_embeddings)
+            key = apply_rotary_embedding(key, *position_embeddings)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        dropout = self.config.attn_pdrop if self.training else 0.0
+        attended, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=dropout)
+        return self.c_proj(attended.flatten(2))
+
+
+class MossTTSLocalGPT2MLP(nn.Module):
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        width = config.n_inner or 4 * config.n_embd
+        self.fc_in = nn.Linear(config.n_embd, width)
+        self.fc_out = nn.Linear(width, config.n_embd)
+        self.act = ACT2FN[config.activation_function]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc_out(self.act(self.fc_in(hidden_states)))
+
+
+class MossTTSLocalGPT2Layer(GradientCheckpointingLayer):
+    def __init__(self, config: GPT2Config, layer_idx: int):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = MossTTSLocalGPT2Attention(config, layer_idx)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MossTTSLocalGPT2MLP(config)
+        self.dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, hidden_states: torch.Tensor, mask, position_embeddings, cache) -> torch.Tensor:
+        attended = self.attn(self.ln_1(hidden_states), mask, position_embeddings, cache)
+        hidden_states = hidden_states + self.dropout(attended)
+        return hidden_states + self.dropout(self.mlp(self.ln_2(hidden_states)))
+
+
+class MossTTSLocalGPT2Transformer(nn.Module):
+    """Of v1.5: GPT-2 blocks with rotary or learned positions."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        self.config = config
+        self.h = nn.ModuleList(MossTTSLocalGPT2Layer(config, index) for index in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        if config.position_embedding_type == "absolute":
+            self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+
+    def forward(self, hidden_states: torch.Tensor, cache: LocalCache | None = None) -> torch.Tensor:
+        """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
+        past = 0 if cache is None else cache.length
+        positions = torch.arange(past, past + hidden_states.shape[1], device=hidden_states.device)[None]
+        position_embeddings = None
+        if self.config.position_embedding_type == "absolute":
+            hidden_states = hidden_states + self.wpe(positions)
+        else:
+            head_dim = self.config.n_embd // self.config.n_head
+            position_embeddings = rotary_embedding(positions, head_dim, self.config.rope_base)
+        mask = _causal_mask(self.config, hidden_states)
+        for layer in self.h:
+            hidden_states = layer(hidden_states, mask, position_embeddings, cache)
+        if cache is not None:
+            cache.advance(hidden_states.shape[1])
+        return self.ln_f(hidden_states)
+
+
+def _causal_mask(config, hidden_states: torch.Tensor) -> torch.Tensor | None:
+    # A position that follows on a cache may see all of it.
+    if hidden_states.shape[1] == 1:
+        return None
+    return create_causal_mask(config, hidden_states, attention_mask=None, past_key_values=None)
