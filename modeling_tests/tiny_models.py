@@ -11,6 +11,10 @@ from transformers_moss_tts import (
     MossTTSDelayConfig,
     MossTTSDelayModel,
     MossTTSDelayProcessor,
+    MossTTSLocalConfig,
+    MossTTSLocalModel,
+    MossTTSLocalV1Config,
+    MossTTSLocalV1Model,
 )
 
 
@@ -89,6 +93,39 @@ def tiny_tts_config(**overrides) -> MossTTSDelayConfig:
 def tiny_tts(seed: int = 0, **overrides) -> MossTTSDelayModel:
     torch.manual_seed(seed)
     return MossTTSDelayModel(tiny_tts_config(**overrides)).eval()
+
+
+def tiny_local_v1_config(**overrides) -> MossTTSLocalV1Config:
+    """The same backbone and tokens as [`tiny_tts_config`] with a local transformer of two layers."""
+    kwargs = tiny_tts_config().to_dict()
+    for name in ("model_type", "architectures", "transformers_version"):
+        kwargs.pop(name, None)
+    local = {"local_num_layers": 2, "local_hidden_size": 24, "local_ffn_hidden_size": 40}
+    return MossTTSLocalV1Config(**(kwargs | local | {"additional_mlp_ffn_hidden_size": 20} | overrides))
+
+
+def tiny_local_v1(seed: int = 0, **overrides) -> MossTTSLocalV1Model:
+    torch.manual_seed(seed)
+    return MossTTSLocalV1Model(tiny_local_v1_config(**overrides)).eval()
+
+
+def tiny_local_config(**overrides) -> MossTTSLocalConfig:
+    """The same backbone and tokens with a GPT-2 block."""
+    delay = tiny_tts_config()
+    kwargs = {
+        name: getattr(delay, name)
+        for name in ("n_vq", "audio_vocab_size", "audio_pad_code", "sampling_rate")
+        + tuple(name for name in delay.to_dict() if name.endswith("_token_id") and "delay" not in name)
+        if name not in ("bos_token_id", "eos_token_id")
+    }
+    kwargs["language_config"] = delay.language_config.to_dict()
+    kwargs["gpt2_config"] = {"n_layer": 2, "n_head": 4, "n_inner": 40}
+    return MossTTSLocalConfig(**(kwargs | overrides))
+
+
+def tiny_local(seed: int = 0, **overrides) -> MossTTSLocalModel:
+    torch.manual_seed(seed)
+    return MossTTSLocalModel(tiny_local_config(**overrides)).eval()
 
 
 def tiny_prompts(config: MossTTSDelayConfig, *lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -140,13 +140,6 @@ def test_round_trip_keeps_every_tensor_and_field(folder, model, tmp_path):
     assert {key: saved_backbone.get(key) for key in backbone} == backbone
 
 
-def test_local_v1_config_is_told_apart(golden_folder, folder):
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"local_num_layers": 2, "local_hidden_size": 48}
-    with pytest.raises(ValueError, match=r"MossTTSLocal v1\.0"):
-        MossTTSDelayConfig.from_dict(config)
-
-
 def test_other_spelling_of_the_config_keys(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     for released, other in (

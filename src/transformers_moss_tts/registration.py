@@ -44,9 +44,8 @@ def register_with_transformers() -> None:
     # Of v1.0 the configuration is found through MossTTSDelayConfig, whose `model_type` it has.
     _register_model(MossTTSLocalV1Config, MossTTSLocalV1Model, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
-    # By class name too: it comes before the `model_type`, which other architectures may share.
-    for name in (MossTTSDelayConfig.model_type, MossTTSDelayModel.__name__):
-        register_checkpoint_conversion_mapping(name, moss_tts_delay_mapping(), overwrite=True)
+    # By class name: MossTTSLocal v1.0 has the same `model_type` and needs no conversion.
+    register_checkpoint_conversion_mapping(MossTTSDelayModel.__name__, moss_tts_delay_mapping(), overwrite=True)
 
 
 def _register_config(config_class: type[PreTrainedConfig], *other_model_types: str) -> None:

@@ -46,6 +46,14 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
         """Text tokens that a frame may have, in the order of a binary head; `None` for the whole vocabulary."""
         return [config.audio_assistant_gen_slot_token_id, config.audio_end_token_id]
 
+    def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any):
+        if "n_vq_for_inference" in kwargs and "n_vq_for_inference" not in self.generation_defaults:
+            raise ValueError(
+                f"`n_vq_for_inference` is an option of MossTTSLocal v1.0; {type(self).__name__} speaks with all "
+                f"{self.config.n_vq} codebooks."
+            )
+        return super()._prepare_generation_config(generation_config, **kwargs)
+
     def split_audio_codes(
         self, sequences: torch.LongTensor, prompt_length: int
     ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:

@@ -15,6 +15,7 @@
 """PyTorch MossTTSLocal models."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -110,6 +111,10 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
     def new_local_cache(self) -> LocalCache:
         """A cache for the positions of one frame."""
         raise NotImplementedError
+
+    def set_attn_implementation(self, *args, **kwargs):
+        super().set_attn_implementation(*args, **kwargs)
+        self.local_transformer.config._attn_implementation = self.config.language_config._attn_implementation
 
     @can_return_tuple
     @auto_docstring
@@ -234,11 +239,13 @@ class MossTTSLocalV1Adapter(nn.Module):
         return self.down_proj(nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
 
 
-class MossTTSLocalV1Backbone(nn.Module):
+class MossTTSLocalV1Backbone(MossTTSLocalPreTrainedModel):
     """The embeddings of all channels and the Transformer over frames, under the names of the release."""
 
+    config: MossTTSLocalV1Config
+
     def __init__(self, config: MossTTSLocalV1Config):
-        super().__init__()
+        super().__init__(config)
         text = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         codes = [
             nn.Embedding(config.audio_vocab_size + 1, config.hidden_size, config.audio_pad_code)
@@ -248,6 +255,13 @@ class MossTTSLocalV1Backbone(nn.Module):
         self.language_model = Qwen3Model(config.language_config)
         # In every released checkpoint, and never used.
         self.language_model.embed_tokens.requires_grad_(False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embedding_list[0]
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        self.embedding_list[0] = value
 
 
 @auto_docstring(custom_intro="MOSS-TTS-Local v1.0: every channel has its own adapter, norm and head.")
@@ -288,10 +302,6 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
     def set_output_embeddings(self, value: nn.Linear):
         self.lm_heads[0] = value
 
-    def set_attn_implementation(self, *args, **kwargs):
-        super().set_attn_implementation(*args, **kwargs)
-        self.local_transformer.config._attn_implementation = self.config.language_config._attn_implementation
-
     def embed_channel(self, channel: int, tokens: torch.LongTensor) -> torch.Tensor:
         return self.model.embedding_list[channel](tokens)
 
@@ -317,11 +327,16 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
 )
 class MossTTSLocalModel(MossTTSLocalFrameModel, MossTTSLocalGenerationMixin):
     first_audio_position = 0
+    _tp_plan: ClassVar[dict[str, str]] = {
+        "text_lm_head": "colwise_gather_output",
+        "audio_lm_heads.*": "colwise_gather_output",
+    }
 
     def __init__(self, config: MossTTSLocalConfig):
         super().__init__(config)
         hidden_size, n_vq = config.hidden_size, config.n_vq
         self.transformer = Qwen3Model(config.language_config)
+        config.gpt2_config._attn_implementation = config.language_config._attn_implementation
         self.local_transformer = MossTTSLocalGPT2Transformer(config.gpt2_config)
         self.audio_embeddings = nn.ModuleList(nn.Embedding(config.audio_vocab_size, hidden_size) for _ in range(n_vq))
         self.audio_lm_heads = nn.ModuleList(

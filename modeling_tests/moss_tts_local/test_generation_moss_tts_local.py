@@ -1,0 +1,173 @@
+"""Generation of both local generators: batches, sampling, fewer codebooks, and agreement with training."""
+
+import pytest
+import torch
+from datasets import Dataset
+from tiny_models import tiny_local, tiny_local_v1, tiny_prompts
+from transformers import AutoConfig, AutoTokenizer, Trainer, TrainingArguments
+
+from transformers_moss_tts import (
+    MossTTSLocalModel,
+    MossTTSLocalProcessor,
+    MossTTSLocalV1Model,
+    MossTTSLocalV1Processor,
+)
+from transformers_moss_tts.training import MossTTSDataCollator, TrainingSamples, report_channel_weights
+
+
+VERSIONS = {"v1.0": tiny_local_v1, "v1.5": tiny_local}
+GREEDY = {"text_temperature": 0.0, "audio_temperature": 0.0, "audio_repetition_penalty": 1.0}
+
+
+@pytest.fixture(params=list(VERSIONS))
+def model(request):
+    return VERSIONS[request.param]()
+
+
+def prompts(config, *lengths: int) -> dict[str, torch.Tensor]:
+    inputs = tiny_prompts(config, *lengths)
+    inputs["input_ids"][:, -1, 0] = config.audio_start_token_id
+    return inputs
+
+
+def row(inputs: dict[str, torch.Tensor], index: int, length: int) -> dict[str, torch.Tensor]:
+    return {name: tensor[index : index + 1, -length:] for name, tensor in inputs.items()}
+
+
+def test_rows_of_a_batch_are_those_of_single_runs(model):
+    lengths = (9, 5, 7)
+    inputs = prompts(model.config, *lengths)
+    options = GREEDY | {"max_new_tokens": 12, "return_dict_in_generate": True}
+    together = model.generate(**inputs, **options)
+    for index, length in enumerate(lengths):
+        alone = model.generate(**row(inputs, index, length), **options)
+        generated = alone.sequences[0, length:]
+        assert torch.equal(together.sequences[index, 9 : 9 + len(generated)], generated)
+        assert torch.equal(together.audio_codes[index], alone.audio_codes[0])
+
+
+def test_what_comes_after_the_end_is_padding(model):
+    config = model.config
+    inputs = prompts(config, 9, 5, 7, 6)
+    sequences = model.generate(**inputs, max_new_tokens=40, seed=1)
+    ended = 0
+    for generated in sequences[:, 9:]:
+        ends = (generated[:, 0] == config.audio_end_token_id).nonzero().flatten()
+        if len(ends):
+            rest = generated[ends[0] + 1 :]
+            assert (rest[:, 0] == config.pad_token_id).all() and (rest[:, 1:] == config.audio_pad_code).all()
+            ended += len(rest) > 0
+    assert ended or isinstance(model, MossTTSLocalV1Model)  # v1.0 chooses among 100 tokens, v1.5 between two
+
+
+def test_a_seed_gives_the_same_speech(model):
+    inputs = prompts(model.config, 9)
+    first, again, other = (model.generate(**inputs, max_new_tokens=10, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_each_code_is_the_best_that_training_would_score(model):
+    """The cache over a frame changes nothing: scores of the generated labels, all at once, have their best there."""
+    inputs = prompts(model.config, 9, 6)
+    outputs = model.generate(**inputs, **GREEDY, max_new_tokens=8, return_dict_in_generate=True, output_logits=True)
+    mask = torch.nn.functional.pad(inputs["attention_mask"], (0, outputs.sequences.shape[1] - 9), value=True)
+    scored = model(input_ids=outputs.sequences, attention_mask=mask, labels=outputs.sequences.roll(-1, 1))
+    for step, (text, audio) in enumerate(zip(outputs.logits, outputs.audio_logits)):
+        place = 8 + step
+        is_alive = outputs.sequences[:, place + 1, 0] != model.config.pad_token_id
+        torch.testing.assert_close(scored.logits[is_alive, place], text[is_alive], atol=1e-4, rtol=1e-4)
+        ends = outputs.sequences[:, place + 1, 0] == model.config.audio_end_token_id
+        spoken = is_alive & ~ends
+        finite = audio.isfinite()
+        expected = scored.audio_logits[:, place].masked_fill(~finite, float("-inf"))
+        torch.testing.assert_close(expected[spoken], audio[spoken], atol=1e-4, rtol=1e-4)
+
+
+def test_fewer_codebooks():
+    model = tiny_local_v1()
+    inputs = prompts(model.config, 9)
+    outputs = model.generate(**inputs, **GREEDY, max_new_tokens=6, n_vq_for_inference=2, return_dict_in_generate=True)
+    assert outputs.audio_codes[0].shape[1] == 2
+    assert (outputs.sequences[0, 9:, 3:] == 0).all()
+    for count in (0, 5):
+        with pytest.raises(ValueError, match="between 1 and 4"):
+            model.generate(**inputs, n_vq_for_inference=count)
+    with pytest.raises(ValueError, match="all 4 codebooks"):
+        tiny_local().generate(**inputs, n_vq_for_inference=2)
+
+
+def test_embeddings_instead_of_tokens(model):
+    inputs = prompts(model.config, 9, 5)
+    outputs = model(**inputs).last_hidden_state
+    embedded = model(inputs_embeds=model.embed(inputs["input_ids"]), attention_mask=inputs["attention_mask"])
+    torch.testing.assert_close(embedded.last_hidden_state, outputs)
+    with pytest.raises(ValueError, match="shape"):
+        model(input_ids=inputs["input_ids"][..., :2])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_local_transformer_does_not_see_the_future(attention):
+    for build in VERSIONS.values():
+        model = build()
+        model.set_attn_implementation(attention)
+        width = model.config.hidden_size
+        inputs = model.to_local(torch.randn(2, 5, width))
+        changed = inputs.clone()
+        changed[:, 3:] += torch.randn_like(changed[:, 3:])
+        before, after = model.local_transformer(inputs), model.local_transformer(changed)
+        torch.testing.assert_close(before[:, :3], after[:, :3])
+        assert not torch.allclose(before[:, 3:], after[:, 3:])
+
+
+def test_absolute_positions():
+    torch.manual_seed(0)
+    model = tiny_local(gpt2_config={"n_layer": 1, "n_head": 4, "n_inner": 40, "position_embedding_type": "absolute"})
+    assert model.local_transformer.wpe.weight.shape[0] == model.config.n_vq + 1
+    inputs = prompts(model.config, 9)
+    outputs = model.generate(**inputs, **GREEDY, max_new_tokens=4, return_dict_in_generate=True)
+    assert outputs.sequences.shape[1] > 9
+
+
+@pytest.mark.parametrize(
+    "version,model_class,processor_class",
+    [
+        ("moss_tts_local", MossTTSLocalV1Model, MossTTSLocalV1Processor),
+        ("moss_tts_local_v1_5", MossTTSLocalModel, MossTTSLocalProcessor),
+    ],
+)
+def test_what_was_learned_by_heart_is_generated(golden_folder, tmp_path, version, model_class, processor_class):
+    """Prompt, labels, Trainer and generation agree: a model that knows its rows speaks their codes."""
+    config = AutoConfig.from_pretrained(golden_folder / version)
+    processor = processor_class(AutoTokenizer.from_pretrained(golden_folder / version), model_config=config)
+    generator = torch.Generator().manual_seed(0)
+    rows = Dataset.from_list(
+        [
+            {"text": text, "codes": torch.randint(0, 32, (3 + i, config.n_vq), generator=generator).tolist()}
+            for i, text in enumerate(("One.", "Two and three.", "Four, five."))
+        ]
+    )
+    torch.manual_seed(0)
+    trainer = Trainer(
+        model_class(config),
+        TrainingArguments(
+            output_dir=str(tmp_path),
+            max_steps=150,
+            learning_rate=5e-3,
+            per_device_train_batch_size=3,
+            remove_unused_columns=False,
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_steps=1000,
+        ),
+        data_collator=MossTTSDataCollator(processor, report_channel_weights(config.n_vq)),
+        train_dataset=TrainingSamples(rows, processor, serialisations=("none",)),
+    )
+    trainer.train()
+    inputs = processor(text=list(rows["text"]))
+    outputs = trainer.model.eval().generate(**inputs, **GREEDY, max_new_tokens=20, return_dict_in_generate=True)
+    for codes, known in zip(outputs.audio_codes, rows["codes"]):
+        assert codes.tolist() == known
+    assert not outputs.reached_limit.any()
