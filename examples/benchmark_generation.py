@@ -1,7 +1,8 @@
 """
-Measures MossTTSDelay generation: steps a second, peak memory and the share of the weight-read limit, by batch size.
+Measures generation: steps a second, peak memory and the share of the weight-read limit, by batch size.
 
     python examples/benchmark_generation.py --batches 1 2 4 8 --output benchmark_generation
+    python examples/benchmark_generation.py --architecture local --batches 1 8
 
 No checkpoint is needed: the weights are random, of the shape of a small generator (Qwen3 with hidden size 512 and 12 layers,
 32 codebooks of 1024), and the text channel is kept inside audio. The limit of a step is the time this machine needs to read
@@ -17,24 +18,38 @@ from pathlib import Path
 import torch
 from own_process import in_own_process, peak_bytes
 
-from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel
+from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
 
 
 PROMPT_LENGTH = 64
+BACKBONE = {
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "vocab_size": 151936,
+}
+LOCAL = {
+    "local_num_layers": 4,
+    "local_hidden_size": 384,
+    "local_ffn_hidden_size": 1536,
+    "additional_mlp_ffn_hidden_size": 512,
+}
+
+Model = MossTTSDelayModel | MossTTSLocalV1Model
 
 
-def build_model(device: str, dtype: torch.dtype) -> MossTTSDelayModel:
+def build_model(architecture: str, device: str, dtype: torch.dtype) -> Model:
     torch.manual_seed(0)
-    backbone = {
-        "hidden_size": 512,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 64,
-        "vocab_size": 151936,
-    }
-    model = MossTTSDelayModel(MossTTSDelayConfig(language_config=backbone)).eval()
+    if architecture == "local":
+        model = MossTTSLocalV1Model(MossTTSLocalV1Config(language_config=BACKBONE, **LOCAL)).eval()
+        with torch.no_grad():
+            # Of a whole vocabulary some token is always above 0, so that the audio never ends.
+            model.lm_heads[0].weight[model.config.audio_end_token_id] = 0
+        return model.to(device, dtype)
+    model = MossTTSDelayModel(MossTTSDelayConfig(language_config=BACKBONE)).eval()
     with torch.no_grad():
         # Equal scores of the two slots: the best token is the first, so that audio goes on.
         for token in (
@@ -45,7 +60,7 @@ def build_model(device: str, dtype: torch.dtype) -> MossTTSDelayModel:
     return model.to(device, dtype)
 
 
-def build_prompt(config: MossTTSDelayConfig, batch_size: int, device: str) -> torch.LongTensor:
+def build_prompt(config, batch_size: int, device: str) -> torch.LongTensor:
     """A prompt that ends inside a recording, so that every step generates audio."""
     prompt = torch.full((batch_size, PROMPT_LENGTH, 1 + config.n_vq), config.audio_pad_code)
     prompt[:, :, 0] = torch.randint(0, 1000, (batch_size, PROMPT_LENGTH))
@@ -55,10 +70,19 @@ def build_prompt(config: MossTTSDelayConfig, batch_size: int, device: str) -> to
     return prompt.to(device)
 
 
-def weights_read_a_step(model: MossTTSDelayModel) -> int:
-    """Bytes of the backbone without its embedding table, and of the audio heads."""
-    backbone = sum(p.numel() for name, p in model.language_model.named_parameters() if "embed_tokens" not in name)
-    return (backbone + model.audio_heads.weight.numel()) * model.audio_heads.weight.element_size()
+def weights_read_a_step(model: Model) -> int:
+    """
+    Bytes of the backbone without its embedding table and of the audio heads; of a local generator also those of the text
+    head, of each channel's adapter, and of the local transformer, once for every channel.
+    """
+
+    def size(module: torch.nn.Module) -> int:
+        return sum(p.nbytes for name, p in module.named_parameters() if "embed_tokens" not in name)
+
+    if isinstance(model, MossTTSDelayModel):
+        return size(model.language_model) + size(model.audio_heads)
+    local = (1 + model.config.n_vq) * size(model.local_transformer)
+    return size(model.backbone) + size(model.lm_heads) + size(model.local_to_speech_embedding_mlps) + local
 
 
 def read_rate(device: str, dtype: torch.dtype) -> float:
@@ -79,7 +103,7 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds_a_step(model: MossTTSDelayModel, prompt: torch.LongTensor, steps: int, repeats: int) -> float:
+def seconds_a_step(model: Model, prompt: torch.LongTensor, steps: int, repeats: int) -> float:
     """Median over runs of the time that `steps` more steps take, so that the prompt does not count."""
 
     def run(num_steps: int) -> float:
@@ -96,7 +120,7 @@ def seconds_a_step(model: MossTTSDelayModel, prompt: torch.LongTensor, steps: in
 def run_case(case: dict) -> dict:
     torch.set_num_threads(case["threads"])
     dtype = getattr(torch, case["dtype"])
-    model = build_model(case["device"], dtype)
+    model = build_model(case["architecture"], case["device"], dtype)
     prompt = build_prompt(model.config, case["batch"], case["device"])
     rate = read_rate(case["device"], dtype)
     step = seconds_a_step(model, prompt, case["steps"], case["repeats"])
@@ -114,6 +138,7 @@ def run_case(case: dict) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", choices=("delay", "local"), default="delay")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--steps", type=int, default=40, help="steps timed in a run")
     parser.add_argument("--repeats", type=int, default=5, help="runs, of which the median counts")
@@ -127,7 +152,9 @@ def main() -> None:
     print(f"{'batch':>5}{'step ms':>9}{'limit ms':>10}{'share':>7}{'steps/s':>9}{'frames/s':>10}{'peak MiB':>10}")
     for batch in args.batches:
         case = {"batch": batch, "steps": args.steps, "repeats": args.repeats, "threads": args.threads}
-        row = in_own_process(run_case, case | {"device": args.device, "dtype": args.dtype})
+        row = in_own_process(
+            run_case, case | {"device": args.device, "dtype": args.dtype, "architecture": args.architecture}
+        )
         results.append(row)
         print(
             f"{batch:5}{row['step_ms']:9.1f}{row['limit_ms']:10.1f}{row['share_of_limit']:7.0%}"
