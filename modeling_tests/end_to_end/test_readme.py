@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REPLACED = {
     "OpenMOSS-Team/MOSS-TTS": "checkpoint",
     "OpenMOSS-Team/MOSS-Audio-Tokenizer": "checkpoint/codec",
+    "max_steps=5000": "max_steps=1, report_to='none'",
     "max_steps=20000": "max_steps=2, batch_size=1, crop_seconds=0.4",
 }
 

@@ -1,0 +1,44 @@
+"""The models that come with the package, in a checkout and in a wheel."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel
+
+from transformers_moss_tts import bundled_model
+
+
+ROOT = Path(__file__).resolve().parents[1]
+CODEC = "moss-audio-tokenizer-tiny"
+
+
+def test_a_bundled_model_loads_in_float32():
+    model = AutoModel.from_pretrained(bundled_model(CODEC))
+    assert {parameter.dtype for parameter in model.parameters()} == {model.dtype}
+    assert str(model.dtype) == "torch.float32"
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 12e6
+    assert model.config.sampling_rate == 24000 and model.config.frame_rate == 12.5
+    assert 8 <= model.config.num_quantizers <= 16 and model.config.codebook_size == 1024
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(ValueError, match=f"no bundled model 'other'; there are .*{CODEC}"):
+        bundled_model("other")
+
+
+def test_the_wheel_carries_the_models(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        size = sum(info.file_size for info in archive.infolist() if "/model_cards/" in info.filename)
+    prefix = "transformers_moss_tts/model_cards"
+    for path in (ROOT / "model_cards").rglob("*"):
+        if path.is_file():
+            assert f"{prefix}/{path.relative_to(ROOT / 'model_cards')}" in names
+    assert size <= 60e6
