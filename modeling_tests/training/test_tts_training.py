@@ -148,6 +148,31 @@ def test_references_are_other_recordings_of_the_speaker(processor):
     assert torch.equal(lonely[0]["input_ids"], encode_sample(processor, rows(2)[0])["input_ids"])
 
 
+def test_dropped_codebooks_leave_input_and_loss(processor):
+    whole = TrainingSamples(rows(), processor, serialisations=("none",))
+    samples = TrainingSamples(rows(), processor, serialisations=("none",), sequence_dropout=1.0)
+    pad, depths = processor.model_config.audio_pad_code, set()
+    for epoch in range(4):
+        samples.set_epoch(epoch)
+        for index in range(len(samples)):
+            sample, full = samples[index], whole[index]
+            has_codes = (sample["input_ids"][:, 1:] != pad).any(0)
+            depth = int(has_codes.sum())
+            assert 1 <= depth < 8 and has_codes[:depth].all()
+            assert torch.equal(sample["input_ids"][:, : 1 + depth], full["input_ids"][:, : 1 + depth])
+            assert torch.equal(sample["labels"][:, : 1 + depth], full["labels"][:, : 1 + depth])
+            assert (sample["labels"][:, 1 + depth :] == -100).all()
+            depths.add(depth)
+    assert depths == set(range(1, 8))
+    half = TrainingSamples(rows(), processor, serialisations=("none",), sequence_dropout=0.5)
+    dropped = sum(
+        not torch.equal(half.encode(index, epoch)["input_ids"], whole[index]["input_ids"])
+        for index in range(8)
+        for epoch in range(10)
+    )
+    assert 25 <= dropped <= 55
+
+
 def test_long_samples_are_left_out(processor, caplog):
     whole = TrainingSamples(rows(), processor)
     limit = sorted(whole.lengths)[9]
@@ -164,6 +189,7 @@ def test_long_samples_are_left_out(processor, caplog):
     [
         ({"serialisations": ("both",)}, "serialisations"),
         ({"reference_share": 2.0}, "between 0 and 1"),
+        ({"sequence_dropout": -0.1}, "`sequence_dropout` must be between 0 and 1"),
         ({"rows": rows().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
         ({"rows": rows().select([])}, "no rows"),
     ],

@@ -103,6 +103,9 @@ class TrainingSamples(TorchDataset):
             not; both, as in the report, by default.
         reference_share (`float`): share of the samples that get another recording of their speaker as reference; rows that
             bring a `reference` keep it.
+        sequence_dropout (`float`): share of the samples that keep only their first codebooks, how many drawn uniformly from 1
+            to `n_vq - 1`; the others leave input and loss. The report trains MossTTSLocal so, for fewer codebooks at
+            inference.
         max_length (`int`, *optional*): context length in positions; samples that are longer are left out, with a warning.
         seed (`int`): of the draws.
 
@@ -116,13 +119,15 @@ class TrainingSamples(TorchDataset):
         processor,
         serialisations: tuple[str, ...] = SERIALISATIONS,
         reference_share: float = 0.0,
+        sequence_dropout: float = 0.0,
         max_length: int | None = None,
         seed: int = 0,
     ):
         if not serialisations or set(serialisations) - set(SERIALISATIONS):
             raise ValueError(f"`serialisations` must be some of {SERIALISATIONS}, got {serialisations}.")
-        if not 0 <= reference_share <= 1:
-            raise ValueError(f"`reference_share` must be between 0 and 1, got {reference_share}.")
+        for name, share in (("reference_share", reference_share), ("sequence_dropout", sequence_dropout)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"`{name}` must be between 0 and 1, got {share}.")
         if reference_share and "speaker" not in rows.column_names:
             raise ValueError(
                 f"References of the same speaker need a column `speaker`; the columns are {', '.join(rows.column_names)}."
@@ -133,6 +138,7 @@ class TrainingSamples(TorchDataset):
         self.processor = processor
         self.serialisations = serialisations
         self.reference_share = reference_share
+        self.sequence_dropout = sequence_dropout
         self.seed = seed
         self.epoch = 0
         self._by_speaker: dict[str, list[int]] = defaultdict(list)
@@ -170,7 +176,17 @@ class TrainingSamples(TorchDataset):
             row["tokens"] = None
         if row.get("reference") is None:
             row["reference"] = self._draw_reference(row_index, random.Random(f"{self.seed} {draw} {index}"))
-        return encode_sample(self.processor, row)
+        sample = encode_sample(self.processor, row)
+        return self._drop_codebooks(sample, random.Random(f"{self.seed} depth {draw} {index}"))
+
+    def _drop_codebooks(self, sample: dict[str, torch.LongTensor], draw: random.Random) -> dict[str, torch.LongTensor]:
+        config = self.processor.model_config
+        if draw.random() >= self.sequence_dropout or config.n_vq == 1:
+            return sample
+        depth = draw.randint(1, config.n_vq - 1)
+        sample["input_ids"][:, 1 + depth :] = config.audio_pad_code
+        sample["labels"][:, 1 + depth :] = -100
+        return sample
 
     def _draw_reference(self, row_index: int, draw: random.Random) -> np.ndarray | None:
         if draw.random() >= self.reference_share:
