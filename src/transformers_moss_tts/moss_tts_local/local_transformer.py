@@ -21,7 +21,7 @@ from transformers.activations import ACT2FN
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3RMSNorm, eager_attention_forward
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Qwen3RMSNorm, eager_attention_forward
 
 from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
 
@@ -62,29 +62,65 @@ class LocalCache:
         self.length += num_positions
 
 
+class MossTTSLocalRMSNorm(Qwen3RMSNorm):
+    """[`Qwen3RMSNorm`] as one operation: a frame has hundreds of them."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
+
+
+class MossTTSLocalQwen3Attention(Qwen3Attention):
+    """Qwen3's attention without positions."""
+
+    def __init__(self, config: Qwen3Config, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.q_norm = MossTTSLocalRMSNorm(self.head_dim, eps=config.rms_norm_eps)
+        self.k_norm = MossTTSLocalRMSNorm(self.head_dim, eps=config.rms_norm_eps)
+
+    def forward(
+        self, hidden_states: torch.Tensor, mask: torch.Tensor | None, cache: LocalCache | None
+    ) -> torch.Tensor:
+        shape = (*hidden_states.shape[:2], -1, self.head_dim)
+        query = self.q_norm(self.q_proj(hidden_states).view(shape)).transpose(1, 2)
+        key = self.k_norm(self.k_proj(hidden_states).view(shape)).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        dropout = self.attention_dropout if self.training else 0.0
+        attended, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=dropout)
+        return self.o_proj(attended.flatten(2))
+
+
+class MossTTSLocalQwen3Layer(GradientCheckpointingLayer):
+    """A Qwen3 block, with its parameters' names, over the channels of a frame."""
+
+    def __init__(self, config: Qwen3Config, layer_idx: int):
+        super().__init__()
+        self.self_attn = MossTTSLocalQwen3Attention(config, layer_idx)
+        self.mlp = Qwen3MLP(config)
+        self.input_layernorm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor, mask, cache) -> torch.Tensor:
+        hidden_states = hidden_states + self.self_attn(self.input_layernorm(hidden_states), mask, cache)
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+
+
 class MossTTSLocalQwen3Transformer(nn.Module):
     """Of v1.0: Qwen3 blocks without positions."""
 
     def __init__(self, config: Qwen3Config):
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(Qwen3DecoderLayer(config, index) for index in range(config.num_hidden_layers))
-        self.norm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.layers = nn.ModuleList(MossTTSLocalQwen3Layer(config, index) for index in range(config.num_hidden_layers))
+        self.norm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor, cache: LocalCache | None = None) -> torch.Tensor:
         """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
-        head_dim = self.config.head_dim
-        # Turned by no angle, queries and keys know no position.
-        cos = hidden_states.new_ones(1, hidden_states.shape[1], head_dim)
-        position_embeddings = (cos, torch.zeros_like(cos))
         mask = _causal_mask(self.config, hidden_states)
         for layer in self.layers:
-            hidden_states = layer(
-                hidden_states,
-                attention_mask=mask,
-                past_key_values=cache,
-                position_embeddings=position_embeddings,
-            )
+            hidden_states = layer(hidden_states, mask, cache)
         if cache is not None:
             cache.advance(hidden_states.shape[1])
         return self.norm(hidden_states)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.qwen3.modeling_qwen3 import Qwen3Model, Qwen3RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
 from ..channel_loss import channel_sums, weighted_loss
@@ -29,7 +29,12 @@ from ..few_row_linear import use_few_row_linears
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
 from .generation_moss_tts_local import MossTTSLocalGenerationMixin, MossTTSLocalV1GenerationMixin
-from .local_transformer import LocalCache, MossTTSLocalGPT2Transformer, MossTTSLocalQwen3Transformer
+from .local_transformer import (
+    LocalCache,
+    MossTTSLocalGPT2Transformer,
+    MossTTSLocalQwen3Transformer,
+    MossTTSLocalRMSNorm,
+)
 
 
 _IGNORED = -100
@@ -67,7 +72,7 @@ class MossTTSLocalPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = ""
     input_modalities = ("text", "audio")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["Qwen3DecoderLayer", "MossTTSLocalGPT2Layer"]
+    _no_split_modules = ["Qwen3DecoderLayer", "MossTTSLocalQwen3Layer", "MossTTSLocalGPT2Layer"]
     _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
@@ -279,7 +284,9 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
         self.local_to_speech_embedding_mlps = nn.ModuleList(
             MossTTSLocalV1Adapter(local.hidden_size, width, config.hidden_size) for _ in range(channels)
         )
-        self.layer_norm_before_lm_heads = nn.ModuleList(Qwen3RMSNorm(config.hidden_size) for _ in range(channels))
+        self.layer_norm_before_lm_heads = nn.ModuleList(
+            MossTTSLocalRMSNorm(config.hidden_size) for _ in range(channels)
+        )
         sizes = [config.vocab_size] + [num_codes] * config.n_vq
         self.lm_heads = nn.ModuleList(nn.Linear(config.hidden_size, size, bias=False) for size in sizes)
         use_few_row_linears(self)
