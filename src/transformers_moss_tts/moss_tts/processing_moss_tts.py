@@ -622,9 +622,15 @@ class MossTTSDelayProcessor(ProcessorMixin):
             )
         sequences = (outputs[None] if outputs.ndim == 2 else outputs).cpu()
         if prompt_length is not None:
-            return split_audio_codes(config, sequences, prompt_length)
-        codes, _ = split_audio_codes(config, sequences, sequences.shape[1])
+            return self._split_codes(sequences, prompt_length)
+        codes, _ = self._split_codes(sequences, sequences.shape[1])
         return [item[:0] for item in codes], codes
+
+    def _split_codes(
+        self, sequences: torch.LongTensor, prompt_length: int
+    ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
+        """Codes of the last turn of each sequence: those of its prompt, and the generated ones."""
+        return split_audio_codes(self.model_config, sequences, prompt_length)
 
     def _decode_codes(self, codes: list[torch.LongTensor]) -> list[torch.FloatTensor]:
         codec = self._codec()

@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 import torch
 from transformers.generation import GenerationConfig
 
-from ..moss_tts.delay_pattern import last_index_of
 from ..moss_tts.generation_moss_tts import GENERATION_DEFAULTS, MossTTSGenerationMixin, TokenDraw
+from .frames import split_frames
 
 
 class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
@@ -57,15 +57,7 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
     def split_audio_codes(
         self, sequences: torch.LongTensor, prompt_length: int
     ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
-        """Codes `(frames, n_vq)` of every row: those that its prompt began with, and the generated ones."""
-        prefixes, generated = [], []
-        starts = last_index_of(sequences[:, :prompt_length, 0], self.config.audio_start_token_id).tolist()
-        for sequence, start in zip(sequences, starts):
-            ends = (sequence[prompt_length:, 0] == self.config.audio_end_token_id).nonzero()
-            end = prompt_length + int(ends[0]) if len(ends) else len(sequence)
-            prefixes.append(sequence[start + 1 : prompt_length, 1:])
-            generated.append(sequence[prompt_length:end, 1:])
-        return prefixes, generated
+        return split_frames(self.config, sequences, prompt_length)
 
 
 class MossTTSLocalV1GenerationMixin(MossTTSLocalGenerationMixin):

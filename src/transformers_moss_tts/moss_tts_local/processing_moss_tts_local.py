@@ -20,6 +20,7 @@ import torch
 
 from ..moss_tts.processing_moss_tts import MossTTSDelayProcessor
 from ..prompt_template import Part, UserText, after_reference_text
+from .frames import split_frames
 
 
 class MossTTSLocalV1Processor(MossTTSDelayProcessor):
@@ -43,6 +44,11 @@ class MossTTSLocalV1Processor(MossTTSDelayProcessor):
             config.audio_user_slot_token_id,
             config.audio_assistant_gen_slot_token_id,
         )
+
+    def _split_codes(
+        self, sequences: torch.LongTensor, prompt_length: int
+    ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
+        return split_frames(self.model_config, sequences, prompt_length)
 
     def _reply_opening(self) -> list[int]:
         return [*super()._reply_opening(), self.model_config.audio_start_token_id]
