@@ -114,13 +114,15 @@ def key_of(text: str) -> str:
 
 def build_processor(rows: Dataset, args: argparse.Namespace) -> MossTTSDelayProcessor:
     """The processor of the model to begin with, or of a fresh one; with the codec."""
-    codec = AutoModel.from_pretrained(args.codec).eval()
-    name = f"../{args.codec.name}"
     if args.model:
         return MossTTSDelayProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
     tokenizer = build_tokenizer(rows["text"], args.vocab_size)
+    codec = AutoModel.from_pretrained(args.codec).eval()
     return MossTTSDelayProcessor(
-        tokenizer, audio_tokenizer=codec, model_config=build_config(tokenizer, args), codec_path=name
+        tokenizer,
+        audio_tokenizer=codec,
+        model_config=build_config(tokenizer, args),
+        codec_path=f"../{args.codec.name}",
     )
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 
 def channel_sums(
-    logits: torch.Tensor, audio_logits: torch.Tensor, labels: torch.LongTensor
+    logits: torch.Tensor, audio_logits: torch.Tensor, labels: torch.LongTensor, audio_pad_code: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Sum of the cross entropy over the labelled positions of each channel, and their number, both `(1 + n_vq,)`.
@@ -27,20 +27,23 @@ def channel_sums(
         logits (`torch.FloatTensor` of shape `(batch_size, length, vocab_size)`): text scores.
         audio_logits (`torch.FloatTensor` of shape `(batch_size, length, n_vq, num_codes)`): scores of the codebooks.
         labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`): -100 is ignored.
+        audio_pad_code (`int`): ignored in the audio channels.
     """
     n_vq = audio_logits.shape[-2]
     if labels.shape != (*logits.shape[:2], 1 + n_vq):
         raise ValueError(
             f"`labels` must have shape {(*logits.shape[:2], 1 + n_vq)}, like `input_ids`, got {tuple(labels.shape)}."
         )
+    audio_labels = labels[..., 1:].masked_fill(labels[..., 1:] == audio_pad_code, -100)
     text_sum = nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels[..., 0].flatten(), ignore_index=-100, reduction="sum"
     )
     audio_losses = nn.functional.cross_entropy(
-        audio_logits.flatten(0, 2).float(), labels[..., 1:].flatten(), ignore_index=-100, reduction="none"
+        audio_logits.flatten(0, 2).float(), audio_labels.flatten(), ignore_index=-100, reduction="none"
     )
     sums = torch.cat([text_sum[None], audio_losses.view(-1, n_vq).sum(0)])
-    return sums, (labels != -100).sum((0, 1))
+    counts = torch.cat([(labels[..., 0] != -100).sum()[None], (audio_labels != -100).sum((0, 1))])
+    return sums, counts
 
 
 def weighted_loss(

@@ -226,14 +226,12 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         num_items_in_batch: int | torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the channels' means, `(1 + n_vq,)`; see [`~MossTTSDelayModel.forward`]."""
-        audio_labels = labels[..., 1:].masked_fill(labels[..., 1:] == self.config.audio_pad_code, -100)
-        sums, counts = channel_sums(logits, audio_logits, torch.cat([labels[..., :1], audio_labels], dim=-1))
-        if channelwise_loss_weight is None and num_items_in_batch is None:
-            num_items_in_batch = counts.sum().clamp(min=1)
-        weights = channelwise_loss_weight
-        if weights is None:
-            return sums.sum() / num_items_in_batch, sums / counts.clamp(min=1)
-        return weighted_loss(sums, counts, weights, num_items_in_batch), sums / counts.clamp(min=1)
+        sums, counts = channel_sums(logits, audio_logits, labels, self.config.audio_pad_code)
+        channel_losses = sums / counts.clamp(min=1)
+        if channelwise_loss_weight is None:
+            total = counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+            return sums.sum() / total, channel_losses
+        return weighted_loss(sums, counts, channelwise_loss_weight, num_items_in_batch), channel_losses
 
 
 __all__ = ["MossTTSDelayModel", "MossTTSDelayPreTrainedModel"]

@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -77,6 +77,18 @@ class MossTTSDelayProcessor(ProcessorMixin):
             Longest reference in seconds.
     """
 
+    # Tokens of the prompt that a text cannot spell, by their names in the configuration.
+    special_tokens: ClassVar[tuple[str, ...]] = (
+        "pad",
+        "im_start",
+        "im_end",
+        "audio_start",
+        "audio_end",
+        "audio_user_slot",
+        "audio_assistant_gen_slot",
+        "audio_assistant_delay_slot",
+    )
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
@@ -91,7 +103,9 @@ class MossTTSDelayProcessor(ProcessorMixin):
         self.model_config = MossTTSDelayConfig() if model_config is None else model_config
         self.codec_path = codec_path or getattr(audio_tokenizer, "name_or_path", None) or None
         self.max_reference_duration = max_reference_duration
-        self._encoder = PromptEncoder(tokenizer, self._special_token_ids())
+        self._encoder = PromptEncoder(
+            tokenizer, [getattr(self.model_config, f"{name}_token_id") for name in self.special_tokens]
+        )
         if audio_tokenizer is not None:
             self._codec()
 
@@ -443,19 +457,6 @@ class MossTTSDelayProcessor(ProcessorMixin):
     def _reply_opening(self) -> list[int]:
         """Tokens after which the model begins."""
         return [self.model_config.im_start_token_id, *self._encoder.encode(["assistant\n"])]
-
-    def _special_token_ids(self) -> tuple[int, ...]:
-        config = self.model_config
-        return (
-            config.pad_token_id,
-            config.im_start_token_id,
-            config.im_end_token_id,
-            config.audio_start_token_id,
-            config.audio_end_token_id,
-            config.audio_user_slot_token_id,
-            config.audio_assistant_gen_slot_token_id,
-            config.audio_assistant_delay_slot_token_id,
-        )
 
     @staticmethod
     def _joined(parts: list[Part]) -> list[Part]:

@@ -224,9 +224,8 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         num_items_in_batch: int | torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the channels' means, `(1 + n_vq,)`; see [`~MossTTSLocalModel.forward`]."""
-        audio_labels = labels[..., 1:].masked_fill(labels[..., 1:] == self.config.audio_pad_code, _IGNORED)
-        text_labels = self.text_targets(labels[..., 0])
-        sums, counts = channel_sums(logits, audio_logits, torch.cat([text_labels[..., None], audio_labels], dim=-1))
+        targets = torch.cat([self.text_targets(labels[..., :1]), labels[..., 1:]], dim=-1)
+        sums, counts = channel_sums(logits, audio_logits, targets, self.config.audio_pad_code)
         weights = torch.ones_like(sums) if channelwise_loss_weight is None else channelwise_loss_weight
         return weighted_loss(sums, counts, weights, num_items_in_batch), sums / counts.clamp(min=1)
 

@@ -14,7 +14,7 @@
 
 """Processors of MossTTSLocal."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -29,21 +29,12 @@ class MossTTSLocalV1Processor(MossTTSDelayProcessor):
     texts are spoken as they are given.
     """
 
+    # Without the delay slot.
+    special_tokens: ClassVar[tuple[str, ...]] = MossTTSDelayProcessor.special_tokens[:-1]
+
     @staticmethod
     def normalize_text(text: str) -> str:
         return text
-
-    def _special_token_ids(self) -> tuple[int, ...]:
-        config = self.model_config
-        return (
-            config.pad_token_id,
-            config.im_start_token_id,
-            config.im_end_token_id,
-            config.audio_start_token_id,
-            config.audio_end_token_id,
-            config.audio_user_slot_token_id,
-            config.audio_assistant_gen_slot_token_id,
-        )
 
     def _split_codes(
         self, sequences: torch.LongTensor, prompt_length: int

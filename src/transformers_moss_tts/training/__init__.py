@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training of the codec from recordings. Needs the `train` extra."""
+"""Training of codec and generators from recordings. Needs the `train` extra."""
 
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments

@@ -70,8 +70,8 @@ class CodecTrainingArguments:
         learning_rate (`float`): reached after `warmup_steps`, held, and let down over the last `decay_steps`.
         adversarial_start (`int`, *optional*): step from which the discriminators train and count; never by default.
         discriminator_width (`float`): factor on the discriminators' channels.
-        loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out; those of the report (arXiv 2602.10934) by default, where
-            reconstruction is the mel and the STFT loss.
+        loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out; those of the report (arXiv 2602.10934) by
+            default, where reconstruction is the mel and the STFT loss.
         codebook_patience (`int`): steps after which an unused row of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.

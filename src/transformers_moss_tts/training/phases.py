@@ -142,10 +142,12 @@ class PhasedSamples(Dataset):
         self.seed = seed
         self.phases = phases
         self.ends = list(accumulate(phase.steps * batch_size for phase in phases))
-        self.samples = [
-            {name: TrainingSamples(**sources[name], max_length=phase.max_length, seed=seed) for name in phase.mix}
-            for phase in phases
-        ]
+        # Phases of the same context length share their samples, whose lengths take a pass over all texts.
+        wanted = {(name, phase.max_length) for phase in phases for name in phase.mix}
+        samples = {
+            (name, length): TrainingSamples(**sources[name], max_length=length, seed=seed) for name, length in wanted
+        }
+        self.samples = [{name: samples[name, phase.max_length] for name in phase.mix} for phase in phases]
         self._pools: dict[tuple[int, int], list[tuple[str, int]]] = {}
 
     def __len__(self) -> int:
