@@ -18,8 +18,9 @@ from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments,
 
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
-# Encoder order, 100 Hz to 12.5 Hz: layers, width, heads. Most of the work is at 100 Hz, so those stages are the smallest.
-STAGES = ((2, 192, 3), (2, 192, 3), (2, 256, 4), (4, 256, 4))
+# Encoder order, 100 Hz to 12.5 Hz: layers of the encoder and of the decoder, width, heads. Most of the work is at 100 Hz, so
+# those stages are the smallest; the decoder, which makes the waveform, has more of them.
+STAGES = ((2, 4, 192, 3), (2, 3, 192, 3), (2, 2, 256, 4), (4, 4, 256, 4))
 NUM_CODEBOOKS = 16
 
 
@@ -29,11 +30,12 @@ def build_config(quantizer_dropout: float) -> MossAudioTokenizerConfig:
     features = (128, 128, 256, 256)
     encoder = [module for module in config.encoder_kwargs if module["module_type"] == "Transformer"]
     decoder = [module for module in config.decoder_kwargs if module["module_type"] == "Transformer"][::-1]
-    for index, (layers, width, heads) in enumerate(STAGES):
+    for index, (encoder_layers, decoder_layers, width, heads) in enumerate(STAGES):
         inputs = 240 if index == 0 else 2 * features[index - 1]
-        shape = {"num_layers": layers, "d_model": width, "num_heads": heads, "dim_feedforward": 2 * width}
-        encoder[index].update(shape, input_dimension=inputs, output_dimension=features[index])
-        decoder[index].update(shape, input_dimension=features[index], output_dimension=inputs)
+        shape = {"d_model": width, "num_heads": heads, "dim_feedforward": 2 * width}
+        ends = (inputs, features[index])
+        encoder[index].update(shape, num_layers=encoder_layers, input_dimension=ends[0], output_dimension=ends[1])
+        decoder[index].update(shape, num_layers=decoder_layers, input_dimension=ends[1], output_dimension=ends[0])
     config.quantizer_kwargs.update(
         input_dim=features[-1], rvq_dim=256, output_dim=features[-1], num_quantizers=NUM_CODEBOOKS
     )
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--quantizer-dropout", type=float, default=0.5, help="share of crops with fewer codebooks")
     parser.add_argument("--codebook-decay", type=float, default=0.98, help="of the moving averages that codebooks are")
+    parser.add_argument("--decoder-only", action="store_true", help="keep encoder and codebooks: codes stay valid")
     parser.add_argument("--stft-weight", type=float, default=15.0, help="0 saves a third of a step on a CPU")
     parser.add_argument("--adversarial-start", type=int, help="step from which discriminators train")
     parser.add_argument("--discriminator-width", type=float, default=0.25)
@@ -83,6 +86,7 @@ def main() -> None:
         learning_rate=args.learning_rate,
         decay_steps=args.steps // 5,
         codebook_decay=args.codebook_decay,
+        decoder_only=args.decoder_only,
         loss_weights={"stft": args.stft_weight},
         adversarial_start=args.adversarial_start,
         discriminator_width=args.discriminator_width,

@@ -107,6 +107,14 @@ def read_corpus(folders: list[Path], held_out: Path | None) -> Dataset:
     return Dataset.from_list(rows)
 
 
+def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:
+    if speakers is None:
+        return rows
+    if unknown := set(speakers) - set(rows["speaker"]):
+        raise SystemExit(f"Nobody is called {', '.join(sorted(unknown))} in the corpus.")
+    return rows.select([index for index, speaker in enumerate(rows["speaker"]) if speaker in speakers])
+
+
 def key_of(text: str) -> str:
     """What makes two sentences the same to a listener."""
     return re.sub(r"[^a-z ]", "", text.lower()).strip()
@@ -134,12 +142,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
     parser.add_argument("--phases", type=Path, default=PHASES)
     parser.add_argument("--held-out", type=Path, help="text file of sentences that must not be trained on")
+    parser.add_argument("--plain-speakers", nargs="+", help="who is heard without a reference; everybody by default")
     parser.add_argument("--codebooks", type=int, default=8, help="how many of the codec's codebooks are generated")
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--num-layers", type=int, default=8)
     parser.add_argument("--vocab-size", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=16, help="samples a step and process")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--torch-compile", action="store_true")
     parser.add_argument("--save-steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -158,7 +168,7 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     phases = load_phases(args.phases)
     sources = {
-        "plain": {"rows": rows, "processor": processor},
+        "plain": {"rows": rows_of(rows, args.plain_speakers), "processor": processor},
         "clone": {"rows": rows, "processor": processor, "reference_share": 1.0},
     }
     training = TrainingArguments(
@@ -167,6 +177,7 @@ def main() -> None:
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
         bf16=args.bf16,
+        torch_compile=args.torch_compile,
         weight_decay=0.01,
         adam_beta2=0.98,
         logging_steps=10,

@@ -160,7 +160,19 @@ def test_losses_of_no_weight_are_left_out(tmp_path):
     assert set(trainer.evaluate()) == {"mel"}
 
 
-@pytest.mark.parametrize("changes", [{}, {"adversarial_start": 2}, {"codebook_decay": 0.9}])
+def test_the_decoder_alone_learns_while_codes_stay(tmp_path):
+    before = small_model().eval()
+    after = train(tmp_path, decoder_only=True, learning_rate=1e-2).eval()
+    waveform = torch.from_numpy(tones(1)[0]).float()[None] / 32767
+    with torch.no_grad():
+        expected, got = before(waveform), after(waveform)
+    assert torch.equal(got.audio_codes, expected.audio_codes)
+    assert (got.audio - expected.audio).abs().max() > 1e-3
+    changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
+    assert changed and all(name.startswith(("decoder.", "quantizer.output_proj.")) for name in changed)
+
+
+@pytest.mark.parametrize("changes", [{}, {"adversarial_start": 2}, {"codebook_decay": 0.9}, {"decoder_only": True}])
 def test_a_resumed_run_gives_the_same_weights(tmp_path, changes):
     whole = train(tmp_path / "whole", **changes)
     trainer = CodecTrainer(small_model(), arguments(tmp_path / "parts", **changes), tones(), tones(2))

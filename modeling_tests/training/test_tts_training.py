@@ -101,11 +101,16 @@ def test_a_batch_is_padded_on_the_left(processor):
         length = len(sample["input_ids"])
         assert batch["attention_mask"][index].sum() == length
         assert torch.equal(batch["input_ids"][index, -length:], sample["input_ids"])
-        assert torch.equal(batch["labels"][index, -length:], sample["labels"])
-        assert (batch["labels"][index, :-length] == -100).all()
+        labels = torch.full_like(batch["input_ids"][index], -100)
+        labels[-length:] = sample["labels"]
+        assert torch.equal(batch["labels"][index], labels[-batch["logits_to_keep"] :])
+        assert (labels[: -batch["logits_to_keep"]] == -100).all()
     assert (batch["input_ids"][0, 0] == torch.tensor([processor.model_config.pad_token_id] + [32] * 8)).all()
     model = MossTTSDelayModel.from_pretrained(GOLDEN_TTS)
     loss = model(**batch).loss
+    all_labels = torch.full_like(batch["input_ids"], -100)
+    all_labels[:, -batch["logits_to_keep"] :] = batch["labels"]
+    torch.testing.assert_close(model(**batch | {"labels": all_labels, "logits_to_keep": 0}).loss, loss)
     alone = [model(**MossTTSDataCollator(processor)([row])) for row in chosen]
     # The whole batch's mean of a channel is the rows' means weighted by their labels.
     frames = torch.tensor([len(row["codes"]) for row in chosen])

@@ -32,6 +32,7 @@ from transformers.utils import logging
 
 from ..audio_io import save_audio
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
+from ..moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
 from .codebook_refresh import CodebookAverager, CodebookRefresher
 from .codec_data import RandomCrops
 from .codec_discriminators import CodecDiscriminator
@@ -75,6 +76,7 @@ class CodecTrainingArguments:
         codebook_patience (`int`): steps after which an unused row of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.
+        decoder_only (`bool`): leaves encoder and codebooks as they are, so that generators keep understanding the codes.
         max_grad_norm (`float`): largest norm of a gradient.
         mixed_precision (`str`): `"no"`, `"bf16"` or `"fp16"`.
         torch_compile (`bool`): compiles the Transformer stages.
@@ -95,6 +97,7 @@ class CodecTrainingArguments:
     loss_weights: dict[str, float] = field(default_factory=_report_weights)
     codebook_patience: int = 100
     codebook_decay: float | None = None
+    decoder_only: bool = False
     max_grad_norm: float = 1.0
     mixed_precision: str = "no"
     torch_compile: bool = False
@@ -166,6 +169,9 @@ class CodecTrainer:
     def _prepare(self, model: MossAudioTokenizerModel) -> None:
         args, prepare = self.args, self.accelerator.prepare
         model.to(self.accelerator.device)
+        if args.decoder_only:
+            for part in (model.encoder, model.quantizer.input_proj, model.quantizer.quantizers):
+                part.requires_grad_(False)
         self.refresher = self._refresher_of(model)
         if args.torch_compile:
             for stage in (*model.encoder, *model.decoder):
@@ -174,7 +180,7 @@ class CodecTrainer:
         self.model, self.optimizer = prepare(model, self.optimizer)
         self.discriminator = None
         # The schedules count steps of the run, not of its processes, so they are not prepared but saved.
-        saved = [self.refresher, self.schedule]
+        saved = [self.schedule] if self.refresher is None else [self.refresher, self.schedule]
         if args.adversarial_start is not None:
             discriminator = CodecDiscriminator(width=args.discriminator_width)
             optimizer, self.discriminator_schedule = self._optimizer_of(discriminator)
@@ -182,7 +188,9 @@ class CodecTrainer:
             saved.append(self.discriminator_schedule)
         self.accelerator.register_for_checkpointing(*saved)
 
-    def _refresher_of(self, model: MossAudioTokenizerModel) -> CodebookAverager | CodebookRefresher:
+    def _refresher_of(self, model: MossAudioTokenizerModel) -> CodebookAverager | CodebookRefresher | None:
+        if self.args.decoder_only:
+            return None
         if self.args.codebook_decay is None:
             return CodebookRefresher(model, self.args.codebook_patience)
         return CodebookAverager(model, self.args.codebook_decay, functools.partial(reduce, reduction="sum"))
@@ -231,13 +239,11 @@ class CodecTrainer:
     def _train_step(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
         self.model.train()
         is_adversarial = self.discriminator is not None and self.step >= self.args.adversarial_start
-        with self.refresher.observe(), self.accelerator.autocast():
+        observing = contextlib.nullcontext() if self.refresher is None else self.refresher.observe()
+        with observing, self.accelerator.autocast():
             outputs = self.model(crops)
         decoded = outputs.audio[:, 0].float()
-        losses = self.reconstruction_loss(decoded, crops)
-        losses |= {"commitment": outputs.commitment_loss, "codebook": outputs.codebook_loss}
-        if self.args.codebook_decay is not None:
-            losses["codebook"] = losses["codebook"].detach()
+        losses = self.reconstruction_loss(decoded, crops) | self._codebook_losses(outputs)
         if self.semantic_loss is not None:
             losses["semantic"] = self.semantic_loss(outputs.quantized_states, crops)
         judged = {}
@@ -250,6 +256,13 @@ class CodecTrainer:
         self._update(total, self.model, self.optimizer, self.schedule)
         moved = self._refresh_codebooks()
         return losses | judged | {"total": total, "moved_codes": torch.tensor(float(moved))}
+
+    def _codebook_losses(self, outputs: MossAudioTokenizerOutput) -> dict[str, torch.Tensor]:
+        if self.args.decoder_only:
+            return {}
+        is_trained = self.args.codebook_decay is None
+        codebook = outputs.codebook_loss if is_trained else outputs.codebook_loss.detach()
+        return {"commitment": outputs.commitment_loss, "codebook": codebook}
 
     def _train_discriminator(self, crops: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
         loss = discriminator_loss(self.discriminator(crops), self.discriminator(decoded))
@@ -264,6 +277,8 @@ class CodecTrainer:
         schedule.step()
 
     def _refresh_codebooks(self) -> int:
+        if self.refresher is None:
+            return 0
         moved = self.refresher.refresh()
         if self.accelerator.num_processes > 1:
             # Each process has seen its own crops; the first one's choice holds.

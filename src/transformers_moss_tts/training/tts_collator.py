@@ -85,8 +85,9 @@ def _codes_of(value: Any) -> Any:
 
 class MossTTSDataCollator:
     """
-    Batches for `Trainer`: left padded `input_ids`, `attention_mask` and shifted `labels`. Rows of `datasets` need
-    `remove_unused_columns=False` in the `TrainingArguments`.
+    Batches for `Trainer`: left padded `input_ids`, `attention_mask` and shifted `labels`. Labels start at the first position
+    that any sample has to predict, and `logits_to_keep` is their length: the heads, most of a small model's work, skip the
+    prompts. Rows of `datasets` need `remove_unused_columns=False` in the `TrainingArguments`.
 
     Args:
         processor ([`MossTTSDelayProcessor`]): of the model in training.
@@ -115,10 +116,13 @@ class MossTTSDataCollator:
         for index, sample in enumerate(samples):
             input_ids[index, longest - len(sample["input_ids"]) :] = sample["input_ids"]
             labels[index, longest - len(sample["labels"]) :] = sample["labels"]
+        is_labelled = (labels != _IGNORED).any(0).any(-1)
+        num_kept = longest - int(is_labelled.int().argmax())
         batch = {
             "input_ids": input_ids,
             "attention_mask": torch.arange(longest) >= (longest - lengths)[:, None],
-            "labels": labels,
+            "labels": labels[:, -num_kept:],
+            "logits_to_keep": num_kept,
         }
         if self.channelwise_loss_weight is not None:
             batch["channelwise_loss_weight"] = torch.tensor(self.channelwise_loss_weight)
