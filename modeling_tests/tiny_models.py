@@ -61,6 +61,11 @@ def tiny_codec(seed: int = 0, **overrides) -> MossAudioTokenizerModel:
     return MossAudioTokenizerModel(tiny_codec_config(**overrides)).eval()
 
 
+def tiny_stereo_codec(seed: int = 0, **overrides) -> MossAudioTokenizerModel:
+    """The tiny codec in the format of the second release, at 16 Hz with two channels: the same stream of 32 samples a second."""
+    return tiny_codec(seed, **({"number_channels": 2, "downsample_rate": 4, "sampling_rate": 16} | overrides))
+
+
 def tiny_tts_config(**overrides) -> MossTTSDelayConfig:
     """A generator of four codebooks of 16 over two Qwen3 layers; special tokens are the last of 100."""
     kwargs = {
@@ -150,6 +155,19 @@ def small_codec(seed: int = 0, **overrides) -> MossAudioTokenizerModel:
     config.quantizer_kwargs = config.quantizer_kwargs | {"codebook_size": 32} | overrides
     torch.manual_seed(seed)
     return MossAudioTokenizerModel(config).eval()
+
+
+def small_stereo_codec(seed: int = 0, **overrides) -> MossAudioTokenizerModel:
+    """The same at 48 kHz in two channels, for the golden generator of MossTTSLocal v1.5."""
+    config = MossAudioTokenizerConfig.from_pretrained(GOLDEN_CODEC).to_dict()
+    config |= {"number_channels": 2, "sampling_rate": 48000, "downsample_rate": 3840}
+    config["encoder_kwargs"] = [{"module_type": "PatchedPretransform", "patch_size": 4}, *config["encoder_kwargs"]]
+    config["encoder_kwargs"][2] |= {"input_dimension": 4 * config["encoder_kwargs"][2]["input_dimension"]}
+    config["decoder_kwargs"] = [*config["decoder_kwargs"], {"module_type": "PatchedPretransform", "patch_size": 4}]
+    config["decoder_kwargs"][-3] |= {"output_dimension": 4 * config["decoder_kwargs"][-3]["output_dimension"]}
+    config["quantizer_kwargs"] |= {"codebook_size": 32} | overrides
+    torch.manual_seed(seed)
+    return MossAudioTokenizerModel(MossAudioTokenizerConfig(**config)).eval()
 
 
 def golden_processor(codec: MossAudioTokenizerModel | None = None, **kwargs) -> MossTTSDelayProcessor:

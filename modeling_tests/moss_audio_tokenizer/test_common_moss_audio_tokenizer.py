@@ -5,24 +5,25 @@ import unittest
 import torch
 from tests.test_configuration_common import ConfigTester
 from tests.test_modeling_common import ModelTesterMixin, floats_tensor
-from tiny_models import tiny_codec_config
+from tiny_models import tiny_codec_config, tiny_stereo_codec
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 
 
 class MossAudioTokenizerModelTester:
-    def __init__(self, parent, batch_size=3, num_samples=64):
+    def __init__(self, parent, num_channels=1, batch_size=3, num_samples=64):
         self.parent = parent
+        self.num_channels = num_channels
         self.batch_size = batch_size
         self.num_samples = num_samples
         self.is_training = True
 
     def get_config(self) -> MossAudioTokenizerConfig:
-        return tiny_codec_config()
+        return tiny_codec_config() if self.num_channels == 1 else tiny_stereo_codec().config
 
     def prepare_config_and_inputs_for_common(self):
         inputs = {
-            "input_values": floats_tensor([self.batch_size, 1, self.num_samples], scale=1.0),
+            "input_values": floats_tensor([self.batch_size, self.num_channels, self.num_samples], scale=1.0),
             "padding_mask": torch.ones(self.batch_size, self.num_samples, dtype=torch.bool),
         }
         return self.get_config(), inputs
@@ -80,3 +81,11 @@ class MossAudioTokenizerModelTest(ModelTesterMixin, unittest.TestCase):
     @unittest.skip("No one loss: the recipe weighs them. test_training_moss_audio_tokenizer.py trains and compares.")
     def test_training_gradient_checkpointing_use_reentrant_true(self):
         pass
+
+
+class MossAudioTokenizerV2ModelTest(MossAudioTokenizerModelTest):
+    """The second release's names and two channels."""
+
+    def setUp(self):
+        super().setUp()
+        self.model_tester = MossAudioTokenizerModelTester(self, num_channels=2)

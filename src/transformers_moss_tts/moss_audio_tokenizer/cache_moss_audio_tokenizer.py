@@ -20,22 +20,32 @@ import torch
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 
 
+def context_duration(config: MossAudioTokenizerConfig) -> float:
+    """Seconds that the attention of a stage without a `context_duration` of its own sees: the encoder's fewest."""
+    stages = [module for module in config.encoder_kwargs if module["module_type"] == "Transformer"]
+    fallback = config.causal_transformer_context_duration
+    return min([stage.get("context_duration", fallback) for stage in stages] or [fallback])
+
+
 def transformer_stages(config: MossAudioTokenizerConfig, part: Literal["encoder", "decoder"]) -> list[dict]:
     """
     Timing of the transformer stages of one half of the codec, in order of execution.
 
     Returns a dict a stage: `index` of its module, its `kwargs`, `steps_per_frame` (positions a frame of codes) and
-    `window` (positions that its attention sees: the seconds of `causal_transformer_context_duration` at its rate).
+    `window` (positions that its attention sees: the seconds of its context at its rate).
     """
     modules = config.encoder_kwargs if part == "encoder" else config.decoder_kwargs
-    steps_per_frame = config.downsample_rate if part == "encoder" else 1
+    steps_per_frame = config.downsample_rate * config.num_channels if part == "encoder" else 1
+    default = context_duration(config)
+    # The releases differ where a window is no whole number of positions.
+    whole = round if config.is_v2 else int
     stages = []
     for index, kwargs in enumerate(modules):
         if kwargs["module_type"] == "PatchedPretransform":
             patch = kwargs["patch_size"]
             steps_per_frame = steps_per_frame // patch if part == "encoder" else steps_per_frame * patch
             continue
-        window = int(config.frame_rate * steps_per_frame * config.causal_transformer_context_duration)
+        window = whole(config.frame_rate * steps_per_frame * kwargs.get("context_duration", default))
         stages.append({"index": index, "kwargs": kwargs, "steps_per_frame": steps_per_frame, "window": window})
     return stages
 

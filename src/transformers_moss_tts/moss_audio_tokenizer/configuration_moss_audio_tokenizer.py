@@ -83,6 +83,9 @@ def _released_quantizer_kwargs() -> dict[str, Any]:
     }
 
 
+_QUANTIZER_TYPES = ("rlfq", "random_prefix_rlfq")
+
+
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-Audio-Tokenizer")
 @strict
 class MossAudioTokenizerConfig(PreTrainedConfig):
@@ -92,17 +95,23 @@ class MossAudioTokenizerConfig(PreTrainedConfig):
     sampling_rate (`int`, *optional*, defaults to 24000):
         Rate of the waveform in Hz. `sample_rate` is accepted as another name for it.
     downsample_rate (`int`, *optional*, defaults to 1920):
-        Samples a frame of codes: the product of the patch sizes of the encoder.
+        Samples a frame of codes and channel: the product of the patch sizes of the encoder is this times the channels.
+    number_channels (`int`, *optional*):
+        Channels of the waveform, 1 or 2. Codecs of the second release say it, and have parameter names of their own
+        ([`~MossAudioTokenizerConfig.is_v2`]); without it the codec is one of the first release, and mono.
+    enable_channel_interleave (`bool`, *optional*, defaults to `True`):
+        Two channels become one stream, sample by sample. Nothing else was released.
     causal_transformer_context_duration (`float`, *optional*, defaults to 10.0):
-        Length of the attention window of every stage, in seconds.
+        Length of the attention window, in seconds, of stages that have no `context_duration` of their own. Where encoder
+        stages have one, the shortest of these counts instead, as in the release.
     encoder_kwargs (`list[dict]`, *optional*):
         Modules of the encoder in order of execution, each a `PatchedPretransform` (`patch_size`) or a `Transformer`
         (`input_dimension`, `output_dimension`, `d_model`, `num_heads`, `num_layers`, `dim_feedforward`,
-        `layer_scale`, `max_period`). Defaults to the released 1.6B codec.
+        `layer_scale`, `max_period`, `context_duration` in seconds). Defaults to the released 1.6B codec.
     decoder_kwargs (`list[dict]`, *optional*):
         Modules of the decoder in order of execution.
     quantizer_type (`str`, *optional*, defaults to `"rlfq"`):
-        Kind of residual quantizer. The released codecs use `"rlfq"`.
+        Kind of residual quantizer. The released codecs use `"rlfq"`; `"random_prefix_rlfq"` is another name of it.
     quantizer_kwargs (`dict`, *optional*):
         `input_dim`, `rvq_dim`, `output_dim`, `num_quantizers`, `codebook_size`, `codebook_dim`, `quantizer_type`.
     quantizer_dropout (`float`, *optional*, defaults to 0.0):
@@ -128,6 +137,8 @@ class MossAudioTokenizerConfig(PreTrainedConfig):
     version: str | None = None
     sampling_rate: int = 24000
     downsample_rate: int = 1920
+    number_channels: int | None = None
+    enable_channel_interleave: bool = True
     causal_transformer_context_duration: float | int = 10.0
     encoder_kwargs: list[dict] | None = None
     decoder_kwargs: list[dict] | None = None
@@ -158,13 +169,22 @@ class MossAudioTokenizerConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         output = super().to_dict()
         output["model_type"] = self.model_type
+        if not self.is_v2:
+            for name in ("number_channels", "enable_channel_interleave"):
+                output.pop(name, None)
         return output
 
     def _check_architecture(self) -> None:
         # Only what the released codecs are made of can be built. (A `validate_*` method would not raise a ValueError.)
-        if self.quantizer_type != "rlfq":
+        if self.quantizer_type not in _QUANTIZER_TYPES:
             raise ValueError(
-                f"`quantizer_type` must be 'rlfq', as in the released codecs, got {self.quantizer_type!r}."
+                f"`quantizer_type` must be one of {', '.join(_QUANTIZER_TYPES)}, as in the released codecs, got "
+                f"{self.quantizer_type!r}."
+            )
+        if self.num_channels not in (1, 2) or (self.num_channels == 2 and not self.enable_channel_interleave):
+            raise ValueError(
+                "The released codecs have one channel, or two that are interleaved: got "
+                f"number_channels={self.number_channels}, enable_channel_interleave={self.enable_channel_interleave}."
             )
         if not 0.0 <= self.quantizer_dropout <= 1.0:
             raise ValueError(f"`quantizer_dropout` must be between 0 and 1, got {self.quantizer_dropout}.")
@@ -172,11 +192,21 @@ class MossAudioTokenizerConfig(PreTrainedConfig):
             for module in modules:
                 _validate_module(name, module)
             patches = math.prod(module.get("patch_size", 1) for module in modules)
-            if patches != self.downsample_rate:
+            if patches != self.downsample_rate * self.num_channels:
                 raise ValueError(
                     f"The patch sizes of `{name}` multiply to {patches}, but `downsample_rate` is "
-                    f"{self.downsample_rate}: they must agree."
+                    f"{self.downsample_rate} with {self.num_channels} channel(s): they must agree."
                 )
+
+    @property
+    def is_v2(self) -> bool:
+        """Whether the codec is one of the second release, with its parameter names."""
+        return self.number_channels is not None
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the waveform."""
+        return 1 if self.number_channels is None else self.number_channels
 
     @property
     def num_quantizers(self) -> int:

@@ -27,7 +27,7 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
 from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
 from ..strict_loading import StrictLoadingMixin
-from .cache_moss_audio_tokenizer import MossAudioTokenizerCache, transformer_stages
+from .cache_moss_audio_tokenizer import MossAudioTokenizerCache, context_duration, transformer_stages
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .windowed_attention import AttentionBlock, plan_attention_blocks, windowed_attention
 
@@ -146,9 +146,15 @@ class MossAudioTokenizerAttention(nn.Module):
         self.head_dim = d_model // num_heads
         self.window = window
         self.layer_idx = layer_idx
+        self._add_projections(d_model)
+
+    def _add_projections(self, d_model: int) -> None:
         # Lists of one, for the parameter names of the release.
         self.in_projs = nn.ModuleList([nn.Linear(d_model, 3 * d_model, bias=False)])
         self.out_projs = nn.ModuleList([nn.Linear(d_model, d_model, bias=False)])
+
+    def _projections(self) -> tuple[nn.Module, nn.Module]:
+        return self.in_projs[0], self.out_projs[0]
 
     def forward(
         self,
@@ -158,7 +164,8 @@ class MossAudioTokenizerAttention(nn.Module):
         past_key_values: MossAudioTokenizerCache | None = None,
         lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        projected = self.in_projs[0](hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
+        in_proj, out_proj = self._projections()
+        projected = in_proj(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
         query = apply_rotary_embedding(query, *position_embeddings)
         key = apply_rotary_embedding(key, *position_embeddings)
@@ -168,29 +175,60 @@ class MossAudioTokenizerAttention(nn.Module):
             self.config._attn_implementation, eager_attention_forward
         )
         attended = windowed_attention(attend, self, query, key, value, blocks, self.window, self.head_dim**-0.5)
-        return self.out_projs[0](attended.flatten(2))
+        return out_proj(attended.flatten(2))
+
+
+class MossAudioTokenizerV2Attention(MossAudioTokenizerAttention):
+    """Under the parameter names of the second release."""
+
+    def _add_projections(self, d_model: int) -> None:
+        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+
+    def _projections(self) -> tuple[nn.Module, nn.Module]:
+        return self.in_proj, self.out_proj
 
 
 class MossAudioTokenizerTransformerLayer(GradientCheckpointingLayer):
     """Pre-norm block: attention, then a GELU MLP, each scaled and added."""
 
+    attention_class = MossAudioTokenizerAttention
+
     def __init__(self, config: MossAudioTokenizerConfig, stage: dict, layer_idx: int):
         super().__init__()
         kwargs = stage["kwargs"]
         d_model = kwargs["d_model"]
-        self.self_attn = MossAudioTokenizerAttention(config, d_model, kwargs["num_heads"], stage["window"], layer_idx)
-        self.linear1 = nn.Linear(d_model, kwargs["dim_feedforward"], bias=False)
-        self.linear2 = nn.Linear(kwargs["dim_feedforward"], d_model, bias=False)
+        self.self_attn = self.attention_class(config, d_model, kwargs["num_heads"], stage["window"], layer_idx)
+        self._add_mlp(d_model, kwargs["dim_feedforward"])
         self.norm1 = nn.LayerNorm(d_model, eps=1e-5)
         self.norm2 = nn.LayerNorm(d_model, eps=1e-5)
         self.layer_scale_1 = MossAudioTokenizerLayerScale(d_model, kwargs["layer_scale"])
         self.layer_scale_2 = MossAudioTokenizerLayerScale(d_model, kwargs["layer_scale"])
 
+    def _add_mlp(self, d_model: int, dim_feedforward: int) -> None:
+        self.linear1 = nn.Linear(d_model, dim_feedforward, bias=False)
+        self.linear2 = nn.Linear(dim_feedforward, d_model, bias=False)
+
+    def mlp(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.linear2(nn.functional.gelu(self.linear1(hidden_states)))
+
     def forward(self, hidden_states: torch.Tensor, **attention_kwargs) -> torch.Tensor:
         attended = self.self_attn(self.norm1(hidden_states), **attention_kwargs)
         hidden_states = hidden_states + self.layer_scale_1(attended)
-        fed = self.linear2(nn.functional.gelu(self.linear1(self.norm2(hidden_states))))
-        return hidden_states + self.layer_scale_2(fed)
+        return hidden_states + self.layer_scale_2(self.mlp(self.norm2(hidden_states)))
+
+
+class MossAudioTokenizerV2TransformerLayer(MossAudioTokenizerTransformerLayer):
+    """Under the parameter names of the second release."""
+
+    attention_class = MossAudioTokenizerV2Attention
+
+    def _add_mlp(self, d_model: int, dim_feedforward: int) -> None:
+        up, down = nn.Linear(d_model, dim_feedforward, bias=False), nn.Linear(dim_feedforward, d_model, bias=False)
+        self.ffn = nn.Sequential(up, nn.GELU(), down)
+
+    def mlp(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.ffn(hidden_states)
 
 
 class MossAudioTokenizerTransformer(nn.Module):
@@ -203,8 +241,9 @@ class MossAudioTokenizerTransformer(nn.Module):
         self.steps_per_frame = stage["steps_per_frame"]
         self.head_dim = stage["kwargs"]["d_model"] // stage["kwargs"]["num_heads"]
         self.max_period = stage["kwargs"]["max_period"]
+        layer_class = MossAudioTokenizerV2TransformerLayer if config.is_v2 else MossAudioTokenizerTransformerLayer
         self.layers = nn.ModuleList(
-            MossAudioTokenizerTransformerLayer(config, stage, first_layer_idx + i)
+            layer_class(config, stage, first_layer_idx + i)
             for i in range(stage["kwargs"]["num_layers"])
         )
 
@@ -241,15 +280,20 @@ class MossAudioTokenizerTransformer(nn.Module):
 
 
 class MossAudioTokenizerProjectedTransformer(nn.Module):
-    """A stage between its two projections, which are left out where the widths agree."""
+    """A stage between its two projections, which the first release leaves out where the widths agree."""
 
     def __init__(self, config: MossAudioTokenizerConfig, stage: dict, first_layer_idx: int):
         super().__init__()
         kwargs = stage["kwargs"]
         d_model, d_in, d_out = kwargs["d_model"], kwargs["input_dimension"], kwargs["output_dimension"]
-        self.input_proj = nn.Identity() if d_in == d_model else nn.Linear(d_in, d_model, bias=False)
+        leaves_out = not config.is_v2
+        self.input_proj = self._projection(d_in, d_model, leaves_out)
         self.transformer = MossAudioTokenizerTransformer(config, stage, first_layer_idx)
-        self.output_proj = nn.Identity() if d_out == d_model else nn.Linear(d_model, d_out, bias=False)
+        self.output_proj = self._projection(d_model, d_out, leaves_out)
+
+    @staticmethod
+    def _projection(d_in: int, d_out: int, leaves_out: bool) -> nn.Module:
+        return nn.Identity() if leaves_out and d_in == d_out else nn.Linear(d_in, d_out, bias=False)
 
     def forward(self, hidden_states: torch.Tensor, *args) -> torch.Tensor:
         return self.output_proj(self.transformer(self.input_proj(hidden_states), *args))
@@ -399,7 +443,11 @@ class MossAudioTokenizerPreTrainedModel(StrictLoadingMixin, PreTrainedAudioToken
     main_input_name = "input_values"
     input_modalities = "audio"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["MossAudioTokenizerTransformerLayer", "MossAudioTokenizerResidualLFQ"]
+    _no_split_modules = [
+        "MossAudioTokenizerTransformerLayer",
+        "MossAudioTokenizerV2TransformerLayer",
+        "MossAudioTokenizerResidualLFQ",
+    ]
     _skip_keys_device_placement = ["past_key_values"]
     _keep_in_fp32_modules_strict = ["quantizer"]
     _supports_flash_attn = True
@@ -477,8 +525,9 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         Turns waveforms into codes.
 
         Args:
-            input_values (`torch.FloatTensor` of shape `(batch_size, samples)` or `(batch_size, 1, samples)`):
-                Mono waveforms at `config.sampling_rate` Hz, padded on the right. They are padded with zeros to a whole
+            input_values (`torch.FloatTensor` of shape `(batch_size, samples)` or `(batch_size, channels, samples)`):
+                Waveforms at `config.sampling_rate` Hz, padded on the right. A stereo codec takes mono too, as both of its
+                channels; a mono codec takes mono only. They are padded with zeros to a whole
                 frame (`config.downsample_rate` samples); as in the reference, a last partial frame does not count in
                 `audio_codes_lengths`.
             padding_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*):
@@ -498,7 +547,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         """
         input_values, lengths = self._check_audio(input_values, padding_mask, past_key_values)
         num_quantizers = self._check_num_quantizers(num_quantizers)
-        chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[1] // self.config.downsample_rate)
+        chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[-1] // self.config.downsample_rate)
         if chunk_frames is not None:
             return self._encode_chunks(input_values, lengths, num_quantizers, past_key_values, chunk_frames)
         return self._encode_frames(input_values, lengths, num_quantizers, past_key_values)
@@ -551,8 +600,8 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         return_dict: bool | None = None,
     ) -> MossAudioTokenizerOutput:
         r"""
-        input_values (`torch.FloatTensor` of shape `(batch_size, samples)` or `(batch_size, 1, samples)`, *optional*):
-            Mono waveforms to encode and decode. In training mode gradients pass straight through the quantizer, and its
+        input_values (`torch.FloatTensor` of shape `(batch_size, samples)` or `(batch_size, channels, samples)`, *optional*):
+            Waveforms to encode and decode. In training mode gradients pass straight through the quantizer, and its
             losses are returned.
         padding_mask (`torch.BoolTensor` of shape `(batch_size, samples)`, *optional*):
             True where there is audio (with `audio_codes`: of shape `(batch_size, frames)`, where there are codes).
@@ -585,15 +634,15 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         quantized, codes, commitment_loss, codebook_loss = self.quantizer(hidden_states, lengths, num_quantizers)
         decoded = self._run_decoder(quantized, lengths)
         losses = (commitment_loss, codebook_loss) if self.training else (None, None)
-        audio = decoded.audio[..., : input_values.shape[1]]
+        audio = decoded.audio[..., : input_values.shape[-1]]
         return MossAudioTokenizerOutput(audio, decoded.audio_lengths, codes, lengths, quantized, *losses)
 
     def _run_encoder(
         self, input_values: torch.Tensor, lengths: torch.Tensor, past_key_values: MossAudioTokenizerCache | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         frame_lengths = lengths // self.config.downsample_rate
-        hidden_states = nn.functional.pad(input_values, (0, -input_values.shape[1] % self.config.downsample_rate))
-        hidden_states = hidden_states.to(self.dtype)[..., None]
+        padded = nn.functional.pad(input_values, (0, -input_values.shape[-1] % self.config.downsample_rate))
+        hidden_states = interleave_channels(padded).to(self.dtype)[..., None]
         for module in self.encoder:
             hidden_states = module(hidden_states, past_key_values, frame_lengths)
         if past_key_values is not None:
@@ -612,7 +661,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         if past_key_values is not None:
             past_key_values.num_frames.add_(frame_lengths)
         lengths = frame_lengths * self.config.downsample_rate
-        audio = hidden_states.transpose(1, 2)
+        audio = split_channels(hidden_states[..., 0], self.config.num_channels)
         is_audio = torch.arange(audio.shape[2], device=audio.device) < lengths[:, None]
         return MossAudioTokenizerDecoderOutput(audio * is_audio[:, None], lengths, past_key_values)
 
@@ -646,7 +695,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         step = chunk_frames * self.config.downsample_rate
         cache = past_key_values or self.init_cache("encoder", input_values.shape[0])
         chunks = [
-            self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[1]), num_quantizers, cache)
+            self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, cache)
             for start, chunk in _split(input_values, step)
         ]
         return MossAudioTokenizerEncoderOutput(
@@ -677,7 +726,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
     def _chunk_frames(self, chunk_duration: float | None, num_frames: int) -> int | None:
         """Frames a chunk, or `None` to run all at once."""
         if chunk_duration is None:
-            window = int(self.config.causal_transformer_context_duration * self.config.frame_rate)
+            window = int(context_duration(self.config) * self.config.frame_rate)
             # Beyond a few windows chunks are faster, and memory stays flat; a chunk's cache carries no gradient.
             is_long = num_frames > _MANY_WINDOWS * window and not torch.is_grad_enabled()
             return max(1, window) if is_long and not torch.compiler.is_compiling() else None
@@ -705,24 +754,27 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         padding_mask: torch.Tensor | None,
         past_key_values: MossAudioTokenizerCache | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Waveforms `(batch_size, samples)`, zero where there is no audio, and their lengths in samples."""
+        """Waveforms `(batch_size, channels, samples)`, zero where there is no audio, and their lengths in samples."""
         if not isinstance(input_values, torch.Tensor) or not input_values.is_floating_point():
             given = getattr(input_values, "dtype", type(input_values).__name__)
             raise TypeError(f"`input_values` must be a floating point tensor with values in -1 to 1, got {given}.")
-        if input_values.ndim == 3 and input_values.shape[1] == 1:
-            input_values = input_values[:, 0]
-        if input_values.ndim != 2:
+        num_channels = self.config.num_channels
+        if input_values.ndim == 2:
+            input_values = input_values[:, None]
+        if input_values.ndim != 3 or input_values.shape[1] not in (1, num_channels):
             raise ValueError(
-                "`input_values` must have shape (batch_size, samples) or (batch_size, 1, samples) and be mono, got "
-                f"{tuple(input_values.shape)}. Add a batch dimension with `[None]`; mix channels with `.mean(1)`."
+                "`input_values` must have shape (batch_size, samples) or (batch_size, channels, samples) and be mono"
+                f"{' or stereo' * (num_channels == 2)}, got {tuple(input_values.shape)}. Add a batch dimension with "
+                "`[None]`; mix channels with `.mean(1)`."
             )
-        batch_size, num_samples = input_values.shape
+        input_values = input_values.expand(-1, num_channels, -1)
+        batch_size, _, num_samples = input_values.shape
         if input_values.numel() == 0:
             raise ValueError(f"`input_values` is empty: its shape is {tuple(input_values.shape)}.")
         lengths = _lengths_of(padding_mask, batch_size, num_samples, input_values.device)
         if padding_mask is not None:
             is_audio = torch.arange(num_samples, device=input_values.device) < lengths[:, None]
-            input_values = input_values.masked_fill(~is_audio, 0)
+            input_values = input_values.masked_fill(~is_audio[:, None], 0)
         if past_key_values is not None:
             self._check_cache(past_key_values, "encoder", batch_size)
         if torch.compiler.is_compiling():
@@ -815,6 +867,16 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
                 f"This cache is {cache.dtype} on {cache.device}, the model is {self.dtype} on {self.device}: call "
                 "`model.init_cache` after moving the model."
             )
+
+
+def interleave_channels(waveforms: torch.Tensor) -> torch.Tensor:
+    """Streams `(batch_size, samples * channels)` of waveforms `(batch_size, channels, samples)`: left, right, left, ..."""
+    return waveforms.transpose(1, 2).flatten(1)
+
+
+def split_channels(streams: torch.Tensor, num_channels: int) -> torch.Tensor:
+    """The inverse of [`interleave_channels`]."""
+    return streams.unflatten(1, (-1, num_channels)).transpose(1, 2)
 
 
 def _lengths_of(

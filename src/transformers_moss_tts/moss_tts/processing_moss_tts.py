@@ -371,14 +371,14 @@ class MossTTSDelayProcessor(ProcessorMixin):
                 [`MossTTSGenerateOutput`] knows it.
 
         Returns:
-            Waveforms `(samples,)` in float32 on the CPU, at the codec's rate: one for a single sequence or codes, else a
-            list.
+            Waveforms `(samples,)`, of a stereo codec `(channels, samples)`, in float32 on the CPU, at the codec's rate: one
+            for a single sequence or codes, else a list.
         """
         prefixes, codes = self._codes_of_outputs(outputs, prompt_length)
         waveforms = self._decode_codes([torch.cat(pair) for pair in zip(prefixes, codes)])
         frame = self._codec().config.downsample_rate
         # Decoded with its beginning, for the codec's context, which is then cut off.
-        waveforms = [wave[len(prefix) * frame :] for wave, prefix in zip(waveforms, prefixes)]
+        waveforms = [wave[..., len(prefix) * frame :] for wave, prefix in zip(waveforms, prefixes)]
         is_single = isinstance(outputs, torch.Tensor) and outputs.ndim == 2
         return waveforms[0] if is_single else waveforms
 
@@ -414,12 +414,14 @@ class MossTTSDelayProcessor(ProcessorMixin):
         if not recordings:
             return codes
         codec = self._codec()
-        rate = codec.config.sampling_rate
-        waves = [load_audio(item, rate, array_sampling_rate=sampling_rate) for item in recordings]
-        waves = [torch.from_numpy(normalize_loudness(wave)) for wave in waves]
-        lengths = torch.tensor([len(wave) for wave in waves])
-        values = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
-        mask = torch.arange(values.shape[1]) < lengths[:, None]
+        rate, channels = codec.config.sampling_rate, codec.config.num_channels
+        waves = [
+            load_audio(item, rate, array_sampling_rate=sampling_rate, num_channels=channels) for item in recordings
+        ]
+        waves = [torch.from_numpy(normalize_loudness(wave)).view(channels, -1) for wave in waves]
+        lengths = torch.tensor([wave.shape[1] for wave in waves])
+        values = torch.nn.utils.rnn.pad_sequence([wave.T for wave in waves], batch_first=True).transpose(1, 2)
+        mask = torch.arange(values.shape[2]) < lengths[:, None]
         with torch.inference_mode():
             encoded = codec.encode(
                 values.to(codec.device), padding_mask=mask.to(codec.device), num_quantizers=self.model_config.n_vq
@@ -642,8 +644,10 @@ class MossTTSDelayProcessor(ProcessorMixin):
         mask = torch.arange(padded.shape[1]) < lengths[:, None]
         with torch.inference_mode():
             decoded = codec.decode(padded.permute(2, 0, 1).to(codec.device), padding_mask=mask.to(codec.device))
-        rows = zip(decoded.audio[:, 0].float().cpu(), decoded.audio_lengths.tolist())
-        return [row[:length].clone() for row, length in rows]
+        # `(samples,)` of one channel, `(channels, samples)` of more.
+        waveforms = decoded.audio.float().cpu()
+        waveforms = waveforms[:, 0] if waveforms.shape[1] == 1 else waveforms
+        return [row[..., :length].clone() for row, length in zip(waveforms, decoded.audio_lengths.tolist())]
 
 
 def _is_conversations(value: Any) -> bool:
