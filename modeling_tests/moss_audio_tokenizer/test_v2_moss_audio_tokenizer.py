@@ -10,7 +10,10 @@ from transformers import AutoConfig, AutoModel
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from transformers_moss_tts.moss_audio_tokenizer.cache_moss_audio_tokenizer import transformer_stages
-from transformers_moss_tts.moss_audio_tokenizer.modeling_moss_audio_tokenizer import interleave_channels, split_channels
+from transformers_moss_tts.moss_audio_tokenizer.modeling_moss_audio_tokenizer import (
+    interleave_channels,
+    split_channels,
+)
 
 
 NUM_FRAMES = 37
@@ -79,7 +82,9 @@ def released_config() -> dict:
 
 def with_weights_of(source: MossAudioTokenizerModel, target: MossAudioTokenizerModel) -> MossAudioTokenizerModel:
     # Where the widths agree the first release has no projection: the identity.
-    renamed = {name: torch.eye(len(weight)) for name, weight in target.state_dict().items() if "put_proj.weight" in name}
+    renamed = {
+        name: torch.eye(len(weight)) for name, weight in target.state_dict().items() if "put_proj.weight" in name
+    }
     for name, weight in source.state_dict().items():
         for v1, v2 in V2_NAMES.items():
             name = name.replace(v1, v2)
@@ -178,7 +183,9 @@ def test_the_released_shape_loads_and_is_kept(tmp_path):
     for name in ("self_attn.in_proj.weight", "self_attn.out_proj.weight", "ffn.0.weight", "ffn.2.weight"):
         assert layer + name in names
     # Both projections stand at every stage of the second release, also where the widths agree.
-    assert all(f"decoder.{2 * index}.{side}_proj.weight" in names for index in range(6) for side in ("input", "output"))
+    assert all(
+        f"decoder.{2 * index}.{side}_proj.weight" in names for index in range(6) for side in ("input", "output")
+    )
     config.save_pretrained(tmp_path / "again")
     again = json.loads((tmp_path / "again" / "config.json").read_text())
     kept = released_config() | {"sampling_rate": 48000}

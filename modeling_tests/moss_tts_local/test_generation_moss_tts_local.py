@@ -1,5 +1,7 @@
 """Generation of both local generators: batches, sampling, fewer codebooks, and agreement with training."""
 
+import threading
+
 import pytest
 import torch
 from datasets import Dataset
@@ -7,6 +9,7 @@ from tiny_models import tiny_local, tiny_local_v1, tiny_prompts
 from transformers import AutoConfig, AutoTokenizer, Trainer, TrainingArguments
 
 from transformers_moss_tts import (
+    MossTTSFrameStreamer,
     MossTTSLocalModel,
     MossTTSLocalProcessor,
     MossTTSLocalV1Model,
@@ -65,6 +68,29 @@ def test_a_seed_gives_the_same_speech(model):
     first, again, other = (model.generate(**inputs, max_new_tokens=10, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("num_prefix_frames", [0, 3])
+def test_the_frame_streamer_yields_every_frame_at_once(model, num_prefix_frames):
+    config = model.config
+    prompt = prompts(config, 9)["input_ids"]
+    spoken = torch.randint(0, 16, (1, num_prefix_frames, 1 + config.n_vq), generator=torch.Generator().manual_seed(0))
+    spoken[..., 0] = config.audio_assistant_gen_slot_token_id
+    prompt = torch.cat([prompt, spoken], dim=1)
+    settings = {"max_new_tokens": 12, "seed": 1, "text_temperature": 0.0}
+    # The slot that goes on is preferred, so that there is something to hear.
+    continues = model.text_candidates(config)
+    head = model.text_scores
+    slot = config.audio_assistant_gen_slot_token_id if continues is None else 0
+    model.text_scores = lambda state: head(state).index_fill(-1, torch.tensor([slot]), 9.0)
+    expected = model.generate(prompt, **settings, return_dict_in_generate=True).audio_codes[0]
+    streamer = MossTTSFrameStreamer(config, timeout=60)
+    thread = threading.Thread(target=model.generate, args=(prompt,), kwargs=settings | {"streamer": streamer})
+    thread.start()
+    frames = list(streamer)
+    thread.join()
+    assert len(frames) == len(expected) == 12
+    assert torch.equal(torch.cat(frames), expected)
 
 
 def test_each_code_is_the_best_that_training_would_score(model):

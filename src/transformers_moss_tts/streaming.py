@@ -17,20 +17,21 @@ from collections.abc import Iterator
 from queue import Queue
 
 import torch
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.streamers import BaseStreamer
 
-from .moss_tts.configuration_moss_tts import MossTTSDelayConfig
 from .moss_tts.delay_pattern import last_index_of
 
 
 class MossTTSFrameStreamer(BaseStreamer):
     """
     Streamer for `generate(streamer=...)` that yields each frame of codes once all its codebooks are there, no longer
-    delayed: `n_vq - 1` steps after its first one. Frames of the prompt are not yielded. For one row, as transformers' own
-    text streamers; run `generate` in a thread and iterate over the streamer in another.
+    delayed: with the delay pattern `n_vq - 1` steps after its first one, else at once. Frames of the prompt are not
+    yielded. For one row, as transformers' own text streamers; run `generate` in a thread and iterate over the streamer in
+    another.
 
     Args:
-        config ([`MossTTSDelayConfig`]): configuration of the model.
+        config ([`MossTTSDelayConfig`], [`MossTTSLocalV1Config`] or [`MossTTSLocalConfig`]): configuration of the model.
         timeout (`float`, *optional*): seconds to wait for a frame before `queue.Empty` is raised; for ever by default.
 
     Example:
@@ -44,8 +45,11 @@ class MossTTSFrameStreamer(BaseStreamer):
     ```
     """
 
-    def __init__(self, config: MossTTSDelayConfig, timeout: float | None = None):
+    def __init__(self, config: PreTrainedConfig, timeout: float | None = None):
         self.config = config
+        self.slots = {config.audio_assistant_gen_slot_token_id}
+        if config.codebook_delay:
+            self.slots.add(config.audio_assistant_delay_slot_token_id)
         self.timeout = timeout
         self.frames: Queue[torch.LongTensor | None] = Queue()
         self.rows: list[torch.LongTensor] | None = None
@@ -81,17 +85,15 @@ class MossTTSFrameStreamer(BaseStreamer):
         token = int(row[0])
         if token == self.config.audio_start_token_id:
             self.rows, self.num_prompt_rows, self.num_gen_slots = [], 0, 0
-        elif token not in (
-            self.config.audio_assistant_gen_slot_token_id,
-            self.config.audio_assistant_delay_slot_token_id,
-        ):
+        elif token not in self.slots:
             self.rows = None
         elif self.rows is not None:
             self.rows.append(row[1:])
             self.num_gen_slots += token == self.config.audio_assistant_gen_slot_token_id
-            first = len(self.rows) - self.config.n_vq
+            n_vq, delay = self.config.n_vq, self.config.codebook_delay
+            first = len(self.rows) - 1 - delay * (n_vq - 1)
             if self.num_prompt_rows <= first < self.num_gen_slots:
-                self.frames.put(torch.stack([self.rows[first + k][k] for k in range(self.config.n_vq)])[None])
+                self.frames.put(torch.stack([self.rows[first + delay * k][k] for k in range(n_vq)])[None])
 
 
 __all__ = ["MossTTSFrameStreamer"]

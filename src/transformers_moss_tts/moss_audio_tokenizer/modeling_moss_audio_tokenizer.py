@@ -243,8 +243,7 @@ class MossAudioTokenizerTransformer(nn.Module):
         self.max_period = stage["kwargs"]["max_period"]
         layer_class = MossAudioTokenizerV2TransformerLayer if config.is_v2 else MossAudioTokenizerTransformerLayer
         self.layers = nn.ModuleList(
-            layer_class(config, stage, first_layer_idx + i)
-            for i in range(stage["kwargs"]["num_layers"])
+            layer_class(config, stage, first_layer_idx + i) for i in range(stage["kwargs"]["num_layers"])
         )
 
     def forward(

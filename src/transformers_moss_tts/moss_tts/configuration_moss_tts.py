@@ -13,7 +13,7 @@
 # limitations under the License.
 """MossTTSDelay model configuration"""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
@@ -67,6 +67,8 @@ class MossTTSDelayConfig(PreTrainedConfig):
     ```"""
 
     model_type = "moss_tts_delay"
+    # Steps by which each codebook comes later than the one before.
+    codebook_delay: ClassVar[int] = 1
     sub_configs = {"language_config": Qwen3Config}
     keys_to_ignore_at_inference = ["past_key_values"]
     # The names of the native port under review in transformers (pull request 46447).

@@ -14,7 +14,7 @@
 
 """MossTTSLocal model configurations."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import GPT2Config, PreTrainedConfig, Qwen3Config
@@ -42,6 +42,8 @@ class MossTTSLocalV1Config(MossTTSDelayConfig):
         kwargs:
             The fields of [`MossTTSDelayConfig`].
     """
+
+    codebook_delay: ClassVar[int] = 0
 
     local_num_layers: int = 4
     local_hidden_size: int = 1536
@@ -107,6 +109,7 @@ class MossTTSLocalConfig(PreTrainedConfig):
     """
 
     model_type = "moss_tts_local"
+    codebook_delay: ClassVar[int] = 0
     sub_configs = {"language_config": Qwen3Config, "gpt2_config": GPT2Config}
     keys_to_ignore_at_inference = ["past_key_values"]
 
