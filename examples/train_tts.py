@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from datasets import Dataset
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from datasets import Dataset, concatenate_datasets
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -31,6 +31,8 @@ from transformers_moss_tts.training import (
 )
 
 
+# Speech of so many seconds teaches a model to read before it can find its way through a sentence.
+SHORT_SECONDS = 2.0
 PHASES = Path(__file__).parent / "configs" / "tts_phases_tiny.yaml"
 SPECIAL_TOKENS = {
     "pad_token_id": "<|endoftext|>",
@@ -46,21 +48,31 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# The prompt's own words, so that they take few tokens.
-TEMPLATE = (
-    "user\n<user_inst>\n- Reference(s):\nNone\n[S1]:\n- Instruction:\n- Tokens:\n- Quality:\n- Sound Event:\n"
-    "- Ambient Sound:\n- Language:\nEnglish\n- Text:\n</user_inst>assistant\n0123456789"
-)
+# The prompt's own lines, a token each: most of a short sample would be template else.
+TEMPLATE_TOKENS = [
+    "user\n",
+    "assistant\n",
+    "<user_inst>\n- Reference(s):\n",
+    "</user_inst>",
+    "None\n",
+    "[S1]:\n",
+    "- Instruction:\nNone\n",
+    "- Tokens:\n",
+    "- Quality:\nNone\n- Sound Event:\nNone\n- Ambient Sound:\nNone\n",
+    "- Language:\n",
+    "English\n",
+    "- Text:\n",
+]
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the texts and the prompt's template, and the family's special tokens."""
+    """A byte-level BPE of the texts, with the prompt's lines and the family's special tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    texts = list(texts)
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator(texts + [TEMPLATE] * (len(texts) // 10 + 1), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(line, normalized=False) for line in TEMPLATE_TOKENS])
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -88,23 +100,30 @@ def build_config(tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace) -
     )
 
 
-def read_corpus(folders: list[Path], held_out: Path | None) -> Dataset:
+def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
     """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
     measured = set()
     if held_out is not None:
         measured = {key_of(line) for line in held_out.read_text(encoding="utf-8").splitlines()}
     rows = []
-    for folder in folders:
-        for path in sorted(folder.glob("metadata*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                if row.get("split") == "heldout" or key_of(row["text"]) in measured:
-                    continue
-                audio = str(folder.resolve() / row["audio"])
-                rows.append({"audio": audio, "text": row["text"], "speaker": row["speaker"], "language": "English"})
+    for path in sorted(folder.glob("metadata*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row.get("split") == "heldout" or key_of(row["text"]) in measured:
+                continue
+            audio = str(folder.resolve() / row["audio"])
+            rows.append({"audio": audio, "text": row["text"], "speaker": row["speaker"], "language": "English"})
     if not rows:
-        raise SystemExit("There are no rows: a corpus is a folder with metadata*.jsonl.")
+        raise SystemExit(f"There are no rows in {folder}: a corpus is a folder with metadata*.jsonl.")
     return Dataset.from_list(rows)
+
+
+def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
+    """Rows with codes, computed once for each corpus."""
+    # Through a file, whose name `datasets` caches the codes by.
+    table = output / f"{folder.resolve().name}.parquet"
+    rows.to_parquet(table)
+    return encode_codes(Dataset.from_parquet(str(table), cache_dir=str(output / "cache")), processor)
 
 
 def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:
@@ -120,11 +139,11 @@ def key_of(text: str) -> str:
     return re.sub(r"[^a-z ]", "", text.lower()).strip()
 
 
-def build_processor(rows: Dataset, args: argparse.Namespace) -> MossTTSDelayProcessor:
+def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
     """The processor of the model to begin with, or of a fresh one; with the codec."""
     if args.model:
         return MossTTSDelayProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
-    tokenizer = build_tokenizer(rows["text"], args.vocab_size)
+    tokenizer = build_tokenizer(texts, args.vocab_size)
     codec = AutoModel.from_pretrained(args.codec).eval()
     return MossTTSDelayProcessor(
         tokenizer,
@@ -155,20 +174,23 @@ def main() -> None:
     args = parser.parse_args()
 
     set_seed(args.seed)
-    rows = read_corpus(args.corpus, args.held_out)
-    processor = build_processor(rows, args)
-    # Through a file, whose name `datasets` caches the codes by.
-    table = args.output / "rows.parquet"
+    corpora = {folder: read_corpus(folder, args.held_out) for folder in args.corpus}
+    processor = build_processor([text for rows in corpora.values() for text in rows["text"]], args)
     args.output.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(table)
-    rows = encode_codes(Dataset.from_parquet(str(table), cache_dir=str(args.output / "cache")), processor)
+    rows = concatenate_datasets(
+        [encode_corpus(folder, rows, processor, args.output) for folder, rows in corpora.items()]
+    )
     print(f"{len(rows)} rows of {len(set(rows['speaker']))} speakers")
 
     model = MossTTSDelayModel.from_pretrained(args.model) if args.model else MossTTSDelayModel(processor.model_config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     phases = load_phases(args.phases)
+    plain = rows_of(rows, args.plain_speakers)
+    lengths = [len(codes) for codes in plain["codes"]]
+    shortest = [index for index, length in enumerate(lengths) if length <= SHORT_SECONDS * processor.frame_rate]
     sources = {
-        "plain": {"rows": rows_of(rows, args.plain_speakers), "processor": processor},
+        "plain": {"rows": plain, "processor": processor},
+        "short": {"rows": plain.select(shortest), "processor": processor},
         "clone": {"rows": rows, "processor": processor, "reference_share": 1.0},
     }
     training = TrainingArguments(

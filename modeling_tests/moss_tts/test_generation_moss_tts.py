@@ -4,8 +4,8 @@ import threading
 
 import pytest
 import torch
+from host_reads import CountHostReads
 from tiny_models import tiny_prompts, tiny_tts
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CompileConfig, GenerationConfig, StaticCache, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
@@ -35,19 +35,6 @@ def talkative(model: MossTTSDelayModel, **leanings: float) -> MossTTSDelayModel:
 @pytest.fixture(scope="module")
 def model():
     return talkative(tiny_tts())
-
-
-class CountSyncs(TorchDispatchMode):
-    """Counts reads of tensor values by the host."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
-            self.count += 1
-        return func(*args, **(kwargs or {}))
 
 
 def rules_violated(config, sequence, prompt_length):
@@ -222,7 +209,7 @@ def test_one_wait_for_the_device_a_step(lengths, attn_implementation):
     inputs = tiny_prompts(model.config, *lengths)
     counts = []
     for steps in (10, 40):
-        with CountSyncs() as syncs:
+        with CountHostReads() as syncs:
             outputs = model.generate(**inputs, max_new_tokens=steps, seed=0)
         assert outputs.shape[1] == 9 + steps
         counts.append(syncs.count)

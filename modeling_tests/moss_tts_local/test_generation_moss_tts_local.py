@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 from datasets import Dataset
+from host_reads import CountHostReads
 from tiny_models import tiny_local, tiny_local_v1, tiny_prompts
 from transformers import AutoConfig, AutoTokenizer, Trainer, TrainingArguments
 
@@ -91,6 +92,36 @@ def test_the_frame_streamer_yields_every_frame_at_once(model, num_prefix_frames)
     thread.join()
     assert len(frames) == len(expected) == 12
     assert torch.equal(torch.cat(frames), expected)
+
+
+def frame_of(model, **settings):
+    """The decoder of a generation's rows, and what it decodes them from."""
+    inputs = prompts(model.config, 9, 6)
+    generation_config, _ = model._prepare_generation_config(None, **(GREEDY | settings))
+    with torch.no_grad():
+        outputs = model(**inputs)
+    return model.new_row_decoder(inputs["input_ids"], generation_config), outputs
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("settings", [{}, {"audio_temperature": 1.0, "audio_repetition_penalty": 1.2, "seed": 1}])
+def test_a_frame_never_waits_for_the_device(model, settings):
+    decoder, outputs = frame_of(model, **settings)
+    for _ in range(2):
+        with CountHostReads() as reads:
+            decoder.next_row(outputs)
+        assert reads.count == 0
+
+
+@torch.no_grad()
+def test_a_frame_compiles_into_one_graph(model):
+    decoder, outputs = frame_of(model)
+    expected = [decoder.next_row(outputs) for _ in range(3)]
+    decoder, outputs = frame_of(model)
+    torch._dynamo.reset()
+    compiled = torch.compile(decoder.next_row, fullgraph=True, backend="aot_eager")
+    for row_of_frame in expected:
+        assert torch.equal(compiled(outputs), row_of_frame)
 
 
 def test_each_code_is_the_best_that_training_would_score(model):
