@@ -9,6 +9,7 @@ stopped; codes are computed once. `accelerate launch examples/train_tts.py ...` 
 """
 
 import argparse
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
 from transformers_moss_tts.training import (
+    GuidedTrainer,
     MossTTSDataCollator,
     PhasedSamples,
     encode_codes,
@@ -63,6 +65,8 @@ TEMPLATE_TOKENS = [
     "English\n",
     "- Text:\n",
 ]
+TEXT_BOUNDS = ("- Text:\n", "</user_inst>")
+SILENCE = (3.5, 5.0)  # frames before and after the speech of hibari and Kokoro, measured
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -120,9 +124,11 @@ def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
 
 def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
     """Rows with codes, computed once for each corpus."""
-    # Through a file, whose name `datasets` caches the codes by.
-    table = output / f"{folder.resolve().name}.parquet"
-    rows.to_parquet(table)
+    # Through a file, by which `datasets` caches the codes; written once, as it looks at its time too.
+    digest = hashlib.sha256(json.dumps(rows.to_list()).encode()).hexdigest()
+    table = output / f"{folder.resolve().name}-{digest[:12]}.parquet"
+    if not table.exists():
+        rows.to_parquet(table)
     return encode_codes(Dataset.from_parquet(str(table), cache_dir=str(output / "cache")), processor)
 
 
@@ -169,6 +175,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="samples a step and process")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--torch-compile", action="store_true")
+    parser.add_argument(
+        "--guided-attention", type=float, default=0.0, help="weight of a loss that shows where to read"
+    )
     parser.add_argument("--save-steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -210,12 +219,27 @@ def main() -> None:
         seed=args.seed,
         **schedule_arguments(phases),
     )
-    trainer = Trainer(
+    trainer_class, options = Trainer, {}
+    if args.guided_attention:
+        model.set_attn_implementation("eager")
+        tokenizer = processor.tokenizer
+        middle = model.config.language_config.num_hidden_layers // 2
+        trainer_class, options = (
+            GuidedTrainer,
+            {
+                "text_bounds": tuple(tokenizer.convert_tokens_to_ids(token) for token in TEXT_BOUNDS),
+                "guided_layers": (middle - 1, middle),
+                "guidance": args.guided_attention,
+                "silence": SILENCE,
+            },
+        )
+    trainer = trainer_class(
         model,
         training,
         data_collator=MossTTSDataCollator(processor, report_channel_weights(args.codebooks)),
         train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed),
         processing_class=processor,
+        **options,
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.output)))
     trainer.save_model(str(args.output / "model"))

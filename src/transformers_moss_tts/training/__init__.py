@@ -15,6 +15,7 @@
 
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments
+from .guided_attention import GuidedTrainer, guided_attention_loss
 from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
 from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
 from .tts_data import TrainingSamples, encode_codes
@@ -23,6 +24,7 @@ from .tts_data import TrainingSamples, encode_codes
 __all__ = [
     "CodecTrainer",
     "CodecTrainingArguments",
+    "GuidedTrainer",
     "MossTTSDataCollator",
     "PhasedSamples",
     "RandomCrops",
@@ -30,6 +32,7 @@ __all__ = [
     "TrainingSamples",
     "encode_codes",
     "encode_sample",
+    "guided_attention_loss",
     "load_phases",
     "load_recordings",
     "report_channel_weights",

@@ -1,0 +1,83 @@
+"""Guided attention: what it rewards, and that a generator follows it."""
+
+import pytest
+import torch
+from datasets import Dataset
+from tiny_models import GOLDEN_TTS, golden_processor
+from transformers import TrainingArguments
+
+from transformers_moss_tts import MossTTSDelayModel
+from transformers_moss_tts.training import (
+    GuidedTrainer,
+    MossTTSDataCollator,
+    TrainingSamples,
+    encode_sample,
+    guided_attention_loss,
+)
+
+
+def masks():
+    is_text, is_frame = torch.zeros(2, 1, 12, dtype=torch.bool)
+    is_text[:, 2:6] = True
+    is_frame[:, 7:11] = True
+    return is_text, is_frame
+
+
+def attention_to(places: list[int]) -> torch.Tensor:
+    attention = torch.zeros(1, 1, 12, 12)
+    attention[..., 0] = 1.0
+    for frame, place in enumerate(places):
+        attention[0, 0, 7 + frame] = torch.nn.functional.one_hot(torch.tensor(place), 12).float()
+    return attention
+
+
+def test_the_diagonal_costs_nothing_and_other_places_do():
+    diagonal = guided_attention_loss(attention_to([2, 3, 4, 5]), *masks())
+    assert diagonal == 0
+    near = guided_attention_loss(attention_to([2, 2, 3, 4]), *masks())
+    far = guided_attention_loss(attention_to([5, 4, 3, 2]), *masks())
+    elsewhere = guided_attention_loss(attention_to([0, 0, 0, 0]), *masks())
+    assert 0 < near < far < elsewhere
+    # With a frame of silence on either side the two in the middle read everything.
+    silent = guided_attention_loss(attention_to([2, 2, 5, 5]), *masks(), silence=(1, 1))
+    assert silent == 0
+
+
+def test_a_trainer_leads_the_heads_to_the_text(tmp_path):
+    processor = golden_processor()
+    rows = [{"text": "z one two three q", "codes": torch.randint(0, 32, (12, 8)).tolist()} for _ in range(2)]
+    samples = TrainingSamples(Dataset.from_list(rows), processor, serialisations=("none",))
+    torch.manual_seed(0)
+    model = MossTTSDelayModel.from_pretrained(GOLDEN_TTS, attn_implementation="eager")
+    text = processor.tokenizer.encode(rows[0]["text"], add_special_tokens=False)
+    prompt = encode_sample(processor, rows[0])["input_ids"][:, 0].tolist()
+    first = prompt.index(text[0])
+    assert prompt[first : first + len(text)] == text and prompt.index(text[-1]) == first + len(text) - 1
+    trainer = GuidedTrainer(
+        model,
+        TrainingArguments(
+            str(tmp_path),
+            max_steps=40,
+            learning_rate=1e-2,
+            per_device_train_batch_size=2,
+            remove_unused_columns=False,
+            report_to="none",
+            use_cpu=True,
+        ),
+        data_collator=MossTTSDataCollator(processor),
+        train_dataset=samples,
+        text_bounds=(text[0], text[-1]),  # neither is in the template
+        guided_layers=(0, 1),
+    )
+    batch = trainer.data_collator([samples[0], samples[1]])
+
+    def guided_part() -> float:
+        with torch.no_grad():
+            return (trainer.compute_loss(model, batch) - model(**batch).loss).item()
+
+    before = guided_part()
+    trainer.train()
+    model.eval()
+    assert guided_part() < 0.5 * before
+    with pytest.raises(RuntimeError, match="size"):
+        guided_attention_loss(torch.zeros(1, 1, 5, 5), *masks())

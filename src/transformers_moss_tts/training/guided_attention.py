@@ -1,0 +1,95 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Guided attention: shows a small generator where in the text it is."""
+
+import torch
+from transformers import Trainer
+
+
+def guided_attention_loss(
+    attention: torch.Tensor,
+    is_text: torch.BoolTensor,
+    is_frame: torch.BoolTensor,
+    width: float = 0.15,
+    silence: tuple[float, float] = (0.0, 0.0),
+) -> torch.Tensor:
+    """
+    How little of an attention lies on the text around the diagonal, where reading goes on at an even pace: guided attention
+    (arXiv 1710.08969) for self-attention, which may look elsewhere, as the negative logarithm of the guided mass.
+
+    Args:
+        attention (`torch.FloatTensor` of shape `(batch_size, heads, length, length)`): weights of the heads to guide.
+        is_text (`torch.BoolTensor` of shape `(batch_size, length)`): the tokens that are read.
+        is_frame (`torch.BoolTensor` of shape `(batch_size, length)`): the positions that predict frames of speech.
+        width (`float`): of the diagonal, in parts of the whole.
+        silence (`tuple[float, float]`): frames before and after the speech.
+    """
+    before, after = silence
+    num_frames, num_tokens = is_frame.sum(1), is_text.sum(1)
+    frame = is_frame.cumsum(1) - 1
+    progress = (frame - before) / (num_frames - 1 - before - after).clamp(min=1)[:, None]
+    place = (is_text.cumsum(1) - 1) / (num_tokens - 1).clamp(min=1)[:, None]
+    distance = progress.clamp(0, 1)[:, :, None] - place[:, None]
+    guide = torch.exp(-(distance**2) / (2 * width**2)) * is_text[:, None]
+    mass = (attention.float() * guide[:, None]).sum(-1)
+    weights = is_frame[:, None].expand(mass.shape)
+    return -(mass.clamp(min=1e-6).log() * weights).sum() / weights.sum().clamp(min=1)
+
+
+class GuidedTrainer(Trainer):
+    """
+    [`~transformers.Trainer`] that adds [`guided_attention_loss`] of the first head of some layers to the loss of a generator.
+    Its model must run with eager attention. What is read stands between two tokens of the text channel.
+
+    Args:
+        text_bounds (`tuple[int, int]`): ids of the tokens before and after the text.
+        guided_layers (`tuple[int, ...]`): layers whose first head is guided.
+        guidance (`float`): weight of the loss.
+        silence (`tuple[float, float]`): frames before and after the speech.
+    """
+
+    def __init__(
+        self,
+        *args,
+        text_bounds: tuple[int, int],
+        guided_layers: tuple[int, ...],
+        guidance: float = 1.0,
+        silence: tuple[float, float] = (0.0, 0.0),
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.text_bounds = text_bounds
+        self.guided_layers = guided_layers
+        self.guidance = guidance
+        self.silence = silence
+
+    def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(
+            model, inputs | {"output_attentions": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        attention = torch.stack([outputs.attentions[layer][:, 0] for layer in self.guided_layers], dim=1)
+        is_text, is_frame = self._masks(inputs)
+        loss = loss + self.guidance * guided_attention_loss(attention, is_text, is_frame, silence=self.silence)
+        return (loss, outputs) if return_outputs else loss
+
+    def _masks(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.BoolTensor, torch.BoolTensor]:
+        tokens, labels = inputs["input_ids"][..., 0], inputs["labels"]
+        first, last = self.text_bounds
+        opened, closed = (tokens == first).cumsum(1), (tokens == last).cumsum(1)
+        is_text = (opened > 0) & (closed == 0) & (tokens != first)
+        is_frame = torch.nn.functional.pad(labels[..., 1] != -100, (tokens.shape[1] - labels.shape[1], 0))
+        return is_text, is_frame
+
+
+__all__ = ["GuidedTrainer", "guided_attention_loss"]
