@@ -228,6 +228,7 @@ def main() -> None:
             GuidedTrainer,
             {
                 "text_bounds": tuple(tokenizer.convert_tokens_to_ids(token) for token in TEXT_BOUNDS),
+                "token_characters": torch.tensor([len(tokenizer.decode([token])) for token in range(len(tokenizer))]),
                 "guided_layers": (middle - 1, middle),
                 "guidance": args.guided_attention,
                 "silence": SILENCE,

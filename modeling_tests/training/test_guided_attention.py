@@ -17,10 +17,10 @@ from transformers_moss_tts.training import (
 
 
 def masks():
-    is_text, is_frame = torch.zeros(2, 1, 12, dtype=torch.bool)
-    is_text[:, 2:6] = True
+    num_characters, is_frame = torch.zeros(1, 12, dtype=torch.long), torch.zeros(1, 12, dtype=torch.bool)
+    num_characters[:, 2:6] = 3
     is_frame[:, 7:11] = True
-    return is_text, is_frame
+    return num_characters, is_frame
 
 
 def attention_to(places: list[int]) -> torch.Tensor:
@@ -39,8 +39,15 @@ def test_the_diagonal_costs_nothing_and_other_places_do():
     elsewhere = guided_attention_loss(attention_to([0, 0, 0, 0]), *masks())
     assert 0 < near < far < elsewhere
     # With a frame of silence on either side the two in the middle read everything.
-    silent = guided_attention_loss(attention_to([2, 2, 5, 5]), *masks(), silence=(1, 1))
-    assert silent == 0
+    places = attention_to([2, 2, 5, 5])
+    assert guided_attention_loss(places, *masks(), silence=(1, 1)) < 0.6 * guided_attention_loss(places, *masks())
+    # The pace is even in characters: a long token takes its share of the frames.
+    num_characters, is_frame = masks()
+    num_characters[:, 2] = 9
+    long_token = [
+        guided_attention_loss(attention_to(p), num_characters, is_frame) for p in ([2, 2, 4, 5], [2, 3, 4, 5])
+    ]
+    assert long_token[0] < long_token[1]
 
 
 def test_a_trainer_leads_the_heads_to_the_text(tmp_path):
@@ -66,6 +73,7 @@ def test_a_trainer_leads_the_heads_to_the_text(tmp_path):
         ),
         data_collator=MossTTSDataCollator(processor),
         train_dataset=samples,
+        token_characters=torch.ones(len(processor.tokenizer), dtype=torch.long),
         text_bounds=(text[0], text[-1]),  # neither is in the template
         guided_layers=(0, 1),
     )

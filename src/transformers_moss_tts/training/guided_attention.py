@@ -19,9 +19,9 @@ from transformers import Trainer
 
 def guided_attention_loss(
     attention: torch.Tensor,
-    is_text: torch.BoolTensor,
+    num_characters: torch.LongTensor,
     is_frame: torch.BoolTensor,
-    width: float = 0.15,
+    width: float = 0.1,
     silence: tuple[float, float] = (0.0, 0.0),
 ) -> torch.Tensor:
     """
@@ -30,18 +30,18 @@ def guided_attention_loss(
 
     Args:
         attention (`torch.FloatTensor` of shape `(batch_size, heads, length, length)`): weights of the heads to guide.
-        is_text (`torch.BoolTensor` of shape `(batch_size, length)`): the tokens that are read.
+        num_characters (`torch.LongTensor` of shape `(batch_size, length)`): of the tokens that are read; 0 elsewhere. The
+            pace is even in characters.
         is_frame (`torch.BoolTensor` of shape `(batch_size, length)`): the positions that predict frames of speech.
         width (`float`): of the diagonal, in parts of the whole.
         silence (`tuple[float, float]`): frames before and after the speech.
     """
     before, after = silence
-    num_frames, num_tokens = is_frame.sum(1), is_text.sum(1)
-    frame = is_frame.cumsum(1) - 1
-    progress = (frame - before) / (num_frames - 1 - before - after).clamp(min=1)[:, None]
-    place = (is_text.cumsum(1) - 1) / (num_tokens - 1).clamp(min=1)[:, None]
+    frame, num_frames = is_frame.cumsum(1) - 0.5, is_frame.sum(1)[:, None]
+    progress = (frame - before) / (num_frames - before - after).clamp(min=1)
+    place = (num_characters.cumsum(1) - num_characters / 2) / num_characters.sum(1).clamp(min=1)[:, None]
     distance = progress.clamp(0, 1)[:, :, None] - place[:, None]
-    guide = torch.exp(-(distance**2) / (2 * width**2)) * is_text[:, None]
+    guide = torch.exp(-(distance**2) / (2 * width**2)) * (num_characters > 0)[:, None]
     mass = (attention.float() * guide[:, None]).sum(-1)
     weights = is_frame[:, None].expand(mass.shape)
     return -(mass.clamp(min=1e-6).log() * weights).sum() / weights.sum().clamp(min=1)
@@ -54,6 +54,7 @@ class GuidedTrainer(Trainer):
 
     Args:
         text_bounds (`tuple[int, int]`): ids of the tokens before and after the text.
+        token_characters (`torch.LongTensor` of shape `(vocab_size,)`): how many characters each token has.
         guided_layers (`tuple[int, ...]`): layers whose first head is guided.
         guidance (`float`): weight of the loss.
         silence (`tuple[float, float]`): frames before and after the speech.
@@ -63,6 +64,7 @@ class GuidedTrainer(Trainer):
         self,
         *args,
         text_bounds: tuple[int, int],
+        token_characters: torch.LongTensor,
         guided_layers: tuple[int, ...],
         guidance: float = 1.0,
         silence: tuple[float, float] = (0.0, 0.0),
@@ -70,6 +72,7 @@ class GuidedTrainer(Trainer):
     ):
         super().__init__(*args, **kwargs)
         self.text_bounds = text_bounds
+        self.token_characters = token_characters
         self.guided_layers = guided_layers
         self.guidance = guidance
         self.silence = silence
@@ -79,17 +82,16 @@ class GuidedTrainer(Trainer):
             model, inputs | {"output_attentions": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         attention = torch.stack([outputs.attentions[layer][:, 0] for layer in self.guided_layers], dim=1)
-        is_text, is_frame = self._masks(inputs)
-        loss = loss + self.guidance * guided_attention_loss(attention, is_text, is_frame, silence=self.silence)
+        loss = loss + self.guidance * guided_attention_loss(attention, *self._masks(inputs), silence=self.silence)
         return (loss, outputs) if return_outputs else loss
 
-    def _masks(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.BoolTensor, torch.BoolTensor]:
+    def _masks(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.LongTensor, torch.BoolTensor]:
         tokens, labels = inputs["input_ids"][..., 0], inputs["labels"]
         first, last = self.text_bounds
         opened, closed = (tokens == first).cumsum(1), (tokens == last).cumsum(1)
         is_text = (opened > 0) & (closed == 0) & (tokens != first)
         is_frame = torch.nn.functional.pad(labels[..., 1] != -100, (tokens.shape[1] - labels.shape[1], 0))
-        return is_text, is_frame
+        return self.token_characters.to(tokens.device)[tokens] * is_text, is_frame
 
 
 __all__ = ["GuidedTrainer", "guided_attention_loss"]
