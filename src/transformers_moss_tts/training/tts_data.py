@@ -84,7 +84,7 @@ def _codec_fingerprint(processor) -> str:
     """Changes with every weight that the codes depend on."""
     digest = hashlib.sha256()
     for name, tensor in processor.audio_tokenizer.state_dict().items():
-        if not name.startswith("decoder."):
+        if not name.startswith(("decoder.", "quantizer.output_proj.")):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
