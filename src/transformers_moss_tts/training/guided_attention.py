@@ -21,7 +21,7 @@ def guided_attention_loss(
     attention: torch.Tensor,
     num_characters: torch.LongTensor,
     is_frame: torch.BoolTensor,
-    width: float = 0.1,
+    width: float = 0.07,
     silence: tuple[float, float] = (0.0, 0.0),
 ) -> torch.Tensor:
     """
