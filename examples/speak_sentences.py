@@ -90,6 +90,7 @@ def main() -> None:
             outputs = model.generate(
                 **inputs, seed=args.seed + first, max_new_tokens=args.max_new_tokens, return_dict_in_generate=True
             )
+        spoken = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
         for index, (row, waveform) in enumerate(zip(batch, processor.decode(outputs))):
             path = args.output / f"{first + index:03d}.wav"
             if len(waveform) == 0:
@@ -101,7 +102,7 @@ def main() -> None:
                 "reference": row["reference"] and str(row["reference"].resolve()),
                 "frames": len(outputs.audio_codes[index]),
                 "wanted_frames": tokens and tokens[index],
-                "ended": bool((outputs.sequences[index, :, 0] == model.config.im_end_token_id).sum() > 1),
+                "ended": bool((spoken[index] == model.config.audio_end_token_id).any()),
             }
             written.append({name: value for name, value in row.items() if value is not None})
     lines = "".join(json.dumps(row) + "\n" for row in written)

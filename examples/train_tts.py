@@ -1,5 +1,5 @@
 """
-Trains a small MossTTS generator, from text and recordings to a folder that `pipeline("text-to-speech")` takes.
+Trains a small MossTTS or MossTTSLocal generator, from text and recordings to a folder that `pipeline("text-to-speech")` takes.
 
     python examples/train_tts.py corpus --codec model_cards/moss-audio-tokenizer-tiny --output runs/tts
 
@@ -18,10 +18,23 @@ from pathlib import Path
 import torch
 from datasets import Dataset, concatenate_datasets
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModel, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoModel,
+    AutoModelForTextToWaveform,
+    AutoProcessor,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
-from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
+from transformers_moss_tts import (
+    MossTTSDelayConfig,
+    MossTTSDelayProcessor,
+    MossTTSLocalConfig,
+    MossTTSLocalProcessor,
+)
 from transformers_moss_tts.training import (
     GuidedTrainer,
     MossTTSDataCollator,
@@ -35,6 +48,10 @@ from transformers_moss_tts.training import (
 
 # Speech of so many seconds teaches a model to read before it can find its way through a sentence.
 SHORT_SECONDS = 2.0
+ARCHITECTURES = {
+    "delay": (MossTTSDelayConfig, MossTTSDelayProcessor),
+    "local": (MossTTSLocalConfig, MossTTSLocalProcessor),
+}
 PHASES = Path(__file__).parent / "configs" / "tts_phases_tiny.yaml"
 SPECIAL_TOKENS = {
     "pad_token_id": "<|endoftext|>",
@@ -87,8 +104,11 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
-def build_config(tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace) -> MossTTSDelayConfig:
-    return MossTTSDelayConfig(
+def build_config(
+    tokenizer: PreTrainedTokenizerFast, sampling_rate: int, args: argparse.Namespace
+) -> MossTTSDelayConfig | MossTTSLocalConfig:
+    config_class, processor_class = ARCHITECTURES[args.architecture]
+    return config_class(
         language_config={
             "vocab_size": len(tokenizer),
             "hidden_size": args.hidden_size,
@@ -100,7 +120,11 @@ def build_config(tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace) -
             "max_position_embeddings": 4096,
         },
         n_vq=args.codebooks,
-        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in SPECIAL_TOKENS.items()},
+        sampling_rate=sampling_rate,
+        **{
+            f"{name}_token_id": tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS[f"{name}_token_id"])
+            for name in processor_class.special_tokens
+        },
     )
 
 
@@ -148,13 +172,13 @@ def key_of(text: str) -> str:
 def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
     """The processor of the model to begin with, or of a fresh one; with the codec."""
     if args.model:
-        return MossTTSDelayProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+        return AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
     tokenizer = build_tokenizer(texts, args.vocab_size)
     codec = AutoModel.from_pretrained(args.codec).eval()
-    return MossTTSDelayProcessor(
+    return ARCHITECTURES[args.architecture][1](
         tokenizer,
         audio_tokenizer=codec,
-        model_config=build_config(tokenizer, args),
+        model_config=build_config(tokenizer, codec.config.sampling_rate, args),
         codec_path=f"../{args.codec.name}",
     )
 
@@ -168,10 +192,13 @@ def main() -> None:
     parser.add_argument("--phases", type=Path, default=PHASES)
     parser.add_argument("--held-out", type=Path, help="text file of sentences that must not be trained on")
     parser.add_argument("--plain-speakers", nargs="+", help="who is heard without a reference; everybody by default")
+    parser.add_argument("--architecture", choices=list(ARCHITECTURES), default="delay", help="of a fresh generator")
     parser.add_argument("--codebooks", type=int, default=8, help="how many of the codec's codebooks are generated")
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--num-layers", type=int, default=8)
-    parser.add_argument("--vocab-size", type=int, default=512)
+    parser.add_argument(
+        "--vocab-size", type=int, default=256, help="of the tokenizer; 256 are bytes, which read soonest"
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="samples a step and process")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--torch-compile", action="store_true")
@@ -191,7 +218,10 @@ def main() -> None:
     )
     print(f"{len(rows)} rows of {len(set(rows['speaker']))} speakers")
 
-    model = MossTTSDelayModel.from_pretrained(args.model) if args.model else MossTTSDelayModel(processor.model_config)
+    if args.model:
+        model = AutoModelForTextToWaveform.from_pretrained(args.model)
+    else:
+        model = AutoModelForTextToWaveform.from_config(processor.model_config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     phases = load_phases(args.phases)
     plain = rows_of(rows, args.plain_speakers)

@@ -1,0 +1,73 @@
+"""The training example on a corpus of noise: both architectures, stopped and gone on with, spoken with afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForTextToWaveform
+
+from transformers_moss_tts.audio_io import save_audio
+
+
+ROOT = Path(__file__).parents[2]
+CODEC = ROOT / "model_cards" / "moss-audio-tokenizer-tiny"
+PHASES = """
+phases:
+  - {name: warmup, steps: 2, max_length: 512, learning_rate: [0, 1e-3], mix: {short: 1}}
+  - {name: sentences, steps: %d, max_length: 512, learning_rate: 1e-3, mix: {plain: 1, clone: 1}}
+"""
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    draw = np.random.default_rng(0)
+    rows = []
+    for number, text in enumerate(("One.", "Two and three.", "Four.", "Five, six.", "Never read.")):
+        save_audio(draw.normal(0, 0.1, 24000 + 2400 * number).astype(np.float32), folder / f"{number}.wav", 24000)
+        rows.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}", "split": "train"})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "held_out.txt").write_text("never read\n")
+    return folder
+
+
+@pytest.mark.parametrize("architecture", ["delay", "local"])
+def test_a_generator_is_trained_and_speaks(corpus, tmp_path, architecture):
+    output = tmp_path / "run"
+    common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
+    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", architecture]
+    others = ["--guided-attention", 1, "--held-out", corpus / "held_out.txt"]
+    (tmp_path / "phases.yaml").write_text(PHASES % 2)
+    assert "4 rows of 2 speakers" in run("train_tts.py", *common, *sizes, *others)
+    assert (output / "checkpoint-4").is_dir()
+    first = AutoModelForTextToWaveform.from_pretrained(output / "model").state_dict()
+    (tmp_path / "phases.yaml").write_text(PHASES % 4)
+    run("train_tts.py", *common, *sizes, *others)
+    assert (output / "checkpoint-6").is_dir()
+    model = AutoModelForTextToWaveform.from_pretrained(output / "model")
+    assert type(model).__name__ == {"delay": "MossTTSDelayModel", "local": "MossTTSLocalModel"}[architecture]
+    assert any(not (first[name] == tensor).all() for name, tensor in model.state_dict().items())
+
+    # Codecs of checkpoints are named beside them.
+    (output / CODEC.name).symlink_to(CODEC)
+    spoken = tmp_path / "spoken"
+    (tmp_path / "sentences.txt").write_text("One.\nTwo.\n")
+    common = [tmp_path / "sentences.txt", "--voices", corpus, "--model", output / "model", "--output", spoken]
+    printed = run("speak_sentences.py", *common, "--seconds-per-word", 1, "--max-new-tokens", 30)
+    assert "2 sentences" in printed and "duration error" in printed
+    rows = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
+    assert [row["wanted_frames"] for row in rows] == [12, 12]
+    assert all((spoken / row["audio"]).is_file() and Path(row["reference"]).is_file() for row in rows)
