@@ -49,13 +49,14 @@ def guided_attention_loss(
 
 class GuidedTrainer(Trainer):
     """
-    [`~transformers.Trainer`] that adds [`guided_attention_loss`] of the first head of some layers to the loss of a generator.
+    [`~transformers.Trainer`] that adds [`guided_attention_loss`] of the first heads of some layers to the loss of a generator.
     Its model must run with eager attention. What is read stands between two tokens of the text channel.
 
     Args:
         text_bounds (`tuple[int, int]`): ids of the tokens before and after the text.
         token_characters (`torch.LongTensor` of shape `(vocab_size,)`): how many characters each token has.
-        guided_layers (`tuple[int, ...]`): layers whose first head is guided.
+        guided_layers (`tuple[int, ...]`): layers whose first heads are guided.
+        guided_heads (`int`): how many of each layer.
         guidance (`float`): weight of the loss.
         silence (`tuple[float, float]`): frames before and after the speech.
     """
@@ -66,6 +67,7 @@ class GuidedTrainer(Trainer):
         text_bounds: tuple[int, int],
         token_characters: torch.LongTensor,
         guided_layers: tuple[int, ...],
+        guided_heads: int = 1,
         guidance: float = 1.0,
         silence: tuple[float, float] = (0.0, 0.0),
         **kwargs,
@@ -74,6 +76,7 @@ class GuidedTrainer(Trainer):
         self.text_bounds = text_bounds
         self.token_characters = token_characters
         self.guided_layers = guided_layers
+        self.guided_heads = guided_heads
         self.guidance = guidance
         self.silence = silence
 
@@ -81,8 +84,10 @@ class GuidedTrainer(Trainer):
         loss, outputs = super().compute_loss(
             model, inputs | {"output_attentions": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
-        attention = torch.stack([outputs.attentions[layer][:, 0] for layer in self.guided_layers], dim=1)
-        loss = loss + self.guidance * guided_attention_loss(attention, *self._masks(inputs), silence=self.silence)
+        guided = [outputs.attentions[layer][:, : self.guided_heads] for layer in self.guided_layers]
+        loss = loss + self.guidance * guided_attention_loss(
+            torch.cat(guided, dim=1), *self._masks(inputs), silence=self.silence
+        )
         return (loss, outputs) if return_outputs else loss
 
     def _masks(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.LongTensor, torch.BoolTensor]:
