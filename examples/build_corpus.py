@@ -18,6 +18,7 @@ where the first one stopped.
 """
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -28,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from corpus import key_of, read_keys
 
 
 RATE = 24000  # Hz
@@ -57,7 +59,7 @@ def read_sentences(held_out: Path | None) -> list[str]:
         for text in found
         if PLAIN.fullmatch(text) and len(text.split()) in WORDS_A_SENTENCE and not UNWANTED.search(text)
     )
-    measured = {key_of(line) for line in held_out.read_text(encoding="utf-8").splitlines()} if held_out else set()
+    measured = read_keys(held_out)
     kept = [text for text in kept if key_of(text) not in measured]
     random.Random(0).shuffle(kept)
     return kept
@@ -79,11 +81,7 @@ def as_sentence(text: str) -> str:
     return text if text[-1] in ".!?" else f"{text}."
 
 
-def key_of(text: str) -> str:
-    """What makes two sentences the same to a listener."""
-    return re.sub(r"[^a-z ]", "", text.lower()).strip()
-
-
+@functools.cache
 def hibari_voices() -> dict[str, Voice]:
     from hibari import Hibari
 

@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from corpus import read_metadata
 from tqdm.auto import tqdm
 from transformers import AutoModelForTextToWaveform, AutoProcessor
 
@@ -26,11 +27,9 @@ import transformers_moss_tts  # noqa: F401  (registers the models)
 def read_voices(folder: Path, split: str) -> dict[str, list[Path]]:
     """Recordings of each speaker; `split` is `train` or `heldout`."""
     voices = defaultdict(list)
-    for path in sorted(folder.glob("metadata*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if (row.get("split") == "heldout") == (split == "heldout"):
-                voices[row["speaker"]].append(folder / row["audio"])
+    for row in read_metadata(folder):
+        if (row.get("split") == "heldout") == (split == "heldout"):
+            voices[row["speaker"]].append(folder / row["audio"])
     if not voices:
         raise SystemExit(f"There are no {split} recordings in {folder}: a corpus is a folder with metadata*.jsonl.")
     return voices

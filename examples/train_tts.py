@@ -11,11 +11,11 @@ stopped; codes are computed once. `accelerate launch examples/train_tts.py ...` 
 import argparse
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from corpus import key_of, read_keys, read_metadata
 from datasets import Dataset, concatenate_datasets
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -130,17 +130,17 @@ def build_config(
 
 def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
     """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
-    measured = set()
-    if held_out is not None:
-        measured = {key_of(line) for line in held_out.read_text(encoding="utf-8").splitlines()}
-    rows = []
-    for path in sorted(folder.glob("metadata*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row.get("split") == "heldout" or key_of(row["text"]) in measured:
-                continue
-            audio = str(folder.resolve() / row["audio"])
-            rows.append({"audio": audio, "text": row["text"], "speaker": row["speaker"], "language": "English"})
+    measured = read_keys(held_out)
+    rows = [
+        {
+            "audio": str(folder.resolve() / row["audio"]),
+            "text": row["text"],
+            "speaker": row["speaker"],
+            "language": "English",
+        }
+        for row in read_metadata(folder)
+        if row.get("split") != "heldout" and key_of(row["text"]) not in measured
+    ]
     if not rows:
         raise SystemExit(f"There are no rows in {folder}: a corpus is a folder with metadata*.jsonl.")
     return Dataset.from_list(rows)
@@ -162,11 +162,6 @@ def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:
     if unknown := set(speakers) - set(rows["speaker"]):
         raise SystemExit(f"Nobody is called {', '.join(sorted(unknown))} in the corpus.")
     return rows.select([index for index, speaker in enumerate(rows["speaker"]) if speaker in speakers])
-
-
-def key_of(text: str) -> str:
-    """What makes two sentences the same to a listener."""
-    return re.sub(r"[^a-z ]", "", text.lower()).strip()
 
 
 def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:

@@ -74,7 +74,7 @@ class GuidedTrainer(Trainer):
     ):
         super().__init__(*args, **kwargs)
         self.text_bounds = text_bounds
-        self.token_characters = token_characters
+        self.token_characters = token_characters.to(self.args.device)
         self.guided_layers = guided_layers
         self.guided_heads = guided_heads
         self.guidance = guidance
@@ -96,7 +96,7 @@ class GuidedTrainer(Trainer):
         opened, closed = (tokens == first).cumsum(1), (tokens == last).cumsum(1)
         is_text = (opened > 0) & (closed == 0) & (tokens != first)
         is_frame = torch.nn.functional.pad(labels[..., 1] != -100, (tokens.shape[1] - labels.shape[1], 0))
-        return self.token_characters.to(tokens.device)[tokens] * is_text, is_frame
+        return self.token_characters[tokens] * is_text, is_frame
 
 
 __all__ = ["GuidedTrainer", "guided_attention_loss"]
