@@ -46,12 +46,13 @@ def test_text_comes_from_standard_input_or_a_file(folder, tmp_path, monkeypatch)
     (tmp_path / "text.txt").write_text("hello world\n", encoding="utf-8")
     common = ["--model", folder, "--seed", "3", "--quiet"]
     assert cli.main(["hello world", "-o", str(tmp_path / "argument.wav"), *common]) == 0
+    assert cli.main(["speak", "hello world", "-o", str(tmp_path / "command.wav"), *common]) == 0
     assert cli.main(["--text-file", str(tmp_path / "text.txt"), "-o", str(tmp_path / "file.wav"), *common]) == 0
     for name, arguments in (("dash", ["--text-file", "-"]), ("pipe", [])):
         monkeypatch.setattr("sys.stdin", io.StringIO("hello world\n"))
         assert cli.main([*arguments, "-o", str(tmp_path / f"{name}.wav"), *common]) == 0
     expected = soundfile.read(tmp_path / "argument.wav")[0]
-    for name in ("file", "dash", "pipe"):
+    for name in ("command", "file", "dash", "pipe"):
         np.testing.assert_array_equal(soundfile.read(tmp_path / f"{name}.wav")[0], expected)
 
 

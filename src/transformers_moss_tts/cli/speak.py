@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The command `moss-tts`."""
+"""`moss-tts TEXT`: speaks a text."""
 
 import argparse
 import sys
@@ -23,13 +23,10 @@ import torch
 from tqdm.auto import tqdm
 from transformers import pipeline
 from transformers.generation.streamers import BaseStreamer
-from transformers.utils import logging
 
-from .audio_io import save_audio
-from .bundled_models import bundled_model
+from ..audio_io import save_audio
+from ..bundled_models import bundled_model
 
-
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 _EXAMPLES = """\
 examples:
@@ -37,6 +34,8 @@ examples:
   moss-tts "Hello there." -o hello.wav --reference voice.wav --duration 2
   moss-tts --text-file story.txt -o story.flac --model OpenMOSS-Team/MOSS-TTS --device cuda
   echo "Hello there." | moss-tts -o hello.wav
+
+A text that is the name of another command follows this one's: moss-tts speak "speak"
 
 exit codes:
   0  the audio was written
@@ -69,8 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("text", nargs="?", help="what to say; standard input if neither this nor --text-file is given")
-    parser.add_argument("--text-file", help="file with what to say, - for standard input")
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument("text", nargs="?", help="what to say; standard input if neither this nor --text-file is given")
+    said.add_argument("--text-file", help="file with what to say, - for standard input")
     parser.add_argument("-o", "--output", type=Path, required=True, help="wav, flac, mp3, ogg or opus file")
     parser.add_argument("--model", help="folder or Hub id of a generator; the bundled one by default")
     parser.add_argument("--reference", help="recording of the voice to clone, file or URL")
@@ -113,8 +113,13 @@ def _load(model: str, device: str | None):
         raise ValueError(f"The model {model!r} could not be loaded: {error}") from error
 
 
-def synthesize(args: argparse.Namespace) -> None:
-    """Speaks and writes what the arguments ask for."""
+def run(args: argparse.Namespace) -> None:
+    """
+    Speaks and writes what the arguments ask for.
+
+    Raises:
+        OSError, ValueError, TypeError, RuntimeError: if the text, the reference or the model cannot be used.
+    """
     text = read_text(args)
     speak = _load(args.model or str(bundled_model()), args.device)
     content = [{"type": "text", "text": text}]
@@ -138,20 +143,3 @@ def synthesize(args: argparse.Namespace) -> None:
     save_audio(speech["audio"], args.output, speech["sampling_rate"])
     seconds = speech["audio"].shape[-1] / speech["sampling_rate"]
     print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {seconds / took:.1f} times faster than real time")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.text is not None and args.text_file is not None:
-        parser.error("give the text or --text-file, not both")
-    logging.disable_progress_bar()
-    try:
-        synthesize(args)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(f"moss-tts: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    return 0
