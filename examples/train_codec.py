@@ -5,13 +5,15 @@ Trains a small MossAudioTokenizer from a folder of recordings.
 
 A run that is started again goes on where it stopped. `accelerate launch examples/train_codec.py ...` runs it on several devices.
 Losses go to TensorBoard (`tensorboard --logdir runs/codec/logs`), samples and spectrograms to OUTPUT/samples, the model to
-OUTPUT/model.
+OUTPUT/model. With `--phonemes` the first codebook becomes phonetic, from which generators learn to read sooner; folders that
+`build_corpus.py` built know when which phoneme is said, of others it is unknown.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
+from corpus import read_metadata
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, load_recordings
@@ -46,6 +48,16 @@ def find_recordings(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
+def phonemes_of(folders: list[Path]) -> dict[Path, list]:
+    """Phonemes of the recordings of which the folders' metadata has them."""
+    return {
+        folder / row["audio"]: row["phonemes"]
+        for folder in folders
+        for row in read_metadata(folder)
+        if row.get("phonemes")
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", type=Path, nargs="+", help="folders of recordings to train on")
@@ -59,6 +71,7 @@ def main() -> None:
     parser.add_argument("--quantizer-dropout", type=float, default=0.5, help="share of crops with fewer codebooks")
     parser.add_argument("--codebook-decay", type=float, default=0.98, help="of the moving averages that codebooks are")
     parser.add_argument("--decoder-only", action="store_true", help="keep encoder and codebooks: codes stay valid")
+    parser.add_argument("--phonemes", action="store_true", help="make the first codebook phonetic")
     parser.add_argument("--stft-weight", type=float, default=15.0, help="0 saves a third of a step on a CPU")
     parser.add_argument("--adversarial-start", type=int, help="step from which discriminators train")
     parser.add_argument("--discriminator-width", type=float, default=0.25)
@@ -75,7 +88,10 @@ def main() -> None:
         model = MossAudioTokenizerModel(build_config(args.quantizer_dropout))
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     rate = model.config.sampling_rate
-    recordings = load_recordings([path for folder in args.recordings for path in find_recordings(folder)], rate)
+    paths = [path for folder in args.recordings for path in find_recordings(folder)]
+    known = phonemes_of(args.recordings) if args.phonemes else {}
+    phonemes = [known.get(path) for path in paths] if args.phonemes else None
+    recordings = load_recordings(paths, rate)
     held_out = load_recordings(find_recordings(args.held_out)[:16], rate) if args.held_out else None
     print(f"{len(recordings)} recordings, {sum(map(len, recordings)) / rate / 60:.0f} minutes")
     training = CodecTrainingArguments(
@@ -96,7 +112,7 @@ def main() -> None:
         eval_steps=args.save_steps,
         seed=args.seed,
     )
-    CodecTrainer(model, training, recordings, held_out).train()
+    CodecTrainer(model, training, recordings, held_out, phonemes=phonemes).train()
 
 
 if __name__ == "__main__":

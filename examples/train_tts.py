@@ -3,8 +3,8 @@ Trains a small MossTTS or MossTTSLocal generator, from text and recordings to a 
 
     python examples/train_tts.py corpus --codec model_cards/moss-audio-tokenizer-tiny --output runs/tts
 
-A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, as `build_corpus.py` writes
-them. The phases of the training stand in `examples/configs/tts_phases_tiny.yaml`. A run that is started again goes on where it
+A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, and `reading` where it is known
+when what is said, as `build_corpus.py` writes them. The phases of the training stand in `examples/configs/tts_phases_tiny.yaml`. A run that is started again goes on where it
 stopped; codes are computed once. `accelerate launch examples/train_tts.py ...` runs it on several devices.
 """
 
@@ -36,6 +36,7 @@ from transformers_moss_tts import (
     MossTTSLocalProcessor,
 )
 from transformers_moss_tts.training import (
+    GuidedDataCollator,
     GuidedTrainer,
     MossTTSDataCollator,
     PhasedSamples,
@@ -137,6 +138,7 @@ def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
             "text": row["text"],
             "speaker": row["speaker"],
             "language": "English",
+            "reading": row.get("reading"),
         }
         for row in read_metadata(folder)
         if row.get("split") != "heldout" and key_of(row["text"]) not in measured
@@ -244,12 +246,13 @@ def main() -> None:
         seed=args.seed,
         **schedule_arguments(phases),
     )
-    trainer_class, options = Trainer, {}
+    trainer_class, collator_class, options = Trainer, MossTTSDataCollator, {}
     if args.guided_attention:
         model.set_attn_implementation("eager")
         tokenizer = processor.tokenizer
-        trainer_class, options = (
+        trainer_class, collator_class, options = (
             GuidedTrainer,
+            GuidedDataCollator,
             {
                 "text_bounds": tuple(tokenizer.convert_tokens_to_ids(token) for token in TEXT_BOUNDS),
                 "token_characters": torch.tensor([len(tokenizer.decode([token])) for token in range(len(tokenizer))]),
@@ -263,7 +266,7 @@ def main() -> None:
     trainer = trainer_class(
         model,
         training,
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(args.codebooks)),
+        data_collator=collator_class(processor, report_channel_weights(args.codebooks)),
         train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed),
         processing_class=processor,
         **options,

@@ -21,6 +21,7 @@ from transformers_moss_tts.training.codec_losses import (
     discriminator_loss,
     feature_matching_loss,
 )
+from transformers_moss_tts.training.phonetic_loss import phoneme_classes, phoneme_track
 
 
 RATE = 8000
@@ -222,6 +223,56 @@ def test_a_semantic_loss_reaches_the_encoder(tmp_path):
     trainer = CodecTrainer(model, arguments(tmp_path, max_steps=1), tones(), semantic_loss=semantic_loss)
     trainer.train()
     assert seen == [((2, 12, 400), (2, 3200))]
+
+
+def test_phonemes_become_tracks():
+    phonemes = [("k", 0.1, 0.2), ("a", 0.2, 0.32), ("t", 0.4, 0.5), ("a", 0.7, 0.8)]
+    classes = phoneme_classes([phonemes, None])
+    assert classes == {"a": 1, "k": 2, "t": 3}
+    # Of ten slots a second; the short gap before t is a transition, the long one after it silence.
+    assert phoneme_track(phonemes, 10, 10, classes).tolist() == [0, 2, 1, 1, 3, 0, 0, 1, 0, 0]
+    assert (phoneme_track(None, 3, 10, classes) == -1).all()
+
+
+def test_labels_belong_to_the_crops():
+    ramps = [np.arange(100, 100 + length, dtype=np.int16) for length in (50, 90, 120)]
+    crops = RandomCrops(ramps, 80, 4, seed=0)
+    labels = crops.labels(3, [ramp[::8] for ramp in ramps], 8, padding=7)
+    samples = (crops.batch(3) * 32767).round().long()
+    assert labels.shape == (4, 10)
+    is_speech = samples[:, ::8] > 0
+    assert ((labels - samples[:, ::8])[is_speech].abs() <= 4).all() and (labels[~is_speech] == 7).all()
+    assert not is_speech.all()
+
+
+def test_the_first_codebook_learns_phonemes(tmp_path):
+    """Each recording is one phoneme, so that the loss can fall to nothing; and each is heard in every frame, by its level."""
+    recordings = [np.full(4808, level, np.int16) for level in (-20000, 2000, 20000)]
+    phonemes = [[(symbol, 0.0, 1.0)] for symbol in "abc"]
+    settings = {"max_steps": 120, "learning_rate": 1e-2, "save_steps": 120, "eval_steps": 120, "logging_steps": 120}
+    weights = {"stft": 0.0, "mel": 1.0}
+    trainer = CodecTrainer(
+        small_model(),
+        arguments(tmp_path, codebook_decay=0.9, loss_weights=weights, **settings),
+        [*recordings, tones(4)[3]],
+        phonemes=[*phonemes, None],
+    )
+    losses = []
+    step = trainer._train_step
+    trainer._train_step = lambda crops: losses.append(step(crops)) or losses[-1]
+    trainer.train()
+    phonetic = torch.stack([values["phonetic"].detach() for values in losses])
+    assert phonetic[-10:].mean() < 0.5 * phonetic[:5].mean()
+    # A second run goes on with the head that it had.
+    again = CodecTrainer(small_model(1), arguments(tmp_path, codebook_decay=0.9), recordings, phonemes=phonemes)
+    again._resume()
+    torch.testing.assert_close(again.phonetic_loss.head.weight, trainer.phonetic_loss.head.weight)
+
+
+@pytest.mark.parametrize("phonemes,message", [([None], "1 of 6"), ([None] * 6, "any recording")])
+def test_bad_phonemes(tmp_path, phonemes, message):
+    with pytest.raises(ValueError, match=message):
+        CodecTrainer(small_model(), arguments(tmp_path), tones(), phonemes=phonemes)
 
 
 def train_one_of_two(rank: int, port: int, folder: str, changes: dict) -> None:

@@ -15,8 +15,9 @@
 
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments
-from .guided_attention import GuidedTrainer, guided_attention_loss
+from .guided_attention import GuidedDataCollator, GuidedTrainer, guided_attention_loss
 from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
+from .phonetic_loss import PhoneticLoss
 from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
 from .tts_data import TrainingSamples, encode_codes
 
@@ -24,9 +25,11 @@ from .tts_data import TrainingSamples, encode_codes
 __all__ = [
     "CodecTrainer",
     "CodecTrainingArguments",
+    "GuidedDataCollator",
     "GuidedTrainer",
     "MossTTSDataCollator",
     "PhasedSamples",
+    "PhoneticLoss",
     "RandomCrops",
     "TrainingPhase",
     "TrainingSamples",

@@ -50,8 +50,8 @@ def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: i
 
 class RandomCrops:
     """
-    Batches of random crops, as many as are asked for. Batch `n` of a process follows from the seed, `n` and the process alone, so that a run can
-    go on where it stopped without replaying anything.
+    Batches of random crops, as many as are asked for. Batch `n` of a process follows from the seed, `n` and the process alone,
+    so that a run can go on where it stopped without replaying anything.
 
     Args:
         recordings (`list[np.ndarray]`): 16 bit samples; longer recordings are drawn more often, in proportion.
@@ -80,12 +80,26 @@ class RandomCrops:
 
     def batch(self, number: int) -> torch.Tensor:
         """Batch `number` of this process, `(batch_size, crop_samples)` in float32."""
-        draw = random.Random(f"{self.seed} {number * self.num_processes + self.process_index}")
-        chosen = draw.choices(range(len(self.recordings)), weights=self.weights, k=self.batch_size)
         crops = np.zeros((self.batch_size, self.crop_samples), np.int16)
-        for row, index in zip(crops, chosen):
-            recording = self.recordings[index]
-            start = draw.randint(0, max(0, len(recording) - self.crop_samples))
-            crop = recording[start : start + self.crop_samples]
+        for row, (index, start) in zip(crops, self._draw(number)):
+            crop = self.recordings[index][start : start + self.crop_samples]
             row[: len(crop)] = crop
         return torch.from_numpy(crops).float() / 32767
+
+    def labels(self, number: int, tracks: list[np.ndarray], hop: int, padding: int) -> torch.LongTensor:
+        """
+        What the crops of batch `number` have in `tracks`, which hold a label of each recording every `hop` samples:
+        `(batch_size, crop_samples // hop)`; `padding` after the end of a recording.
+        """
+        labels = np.full((self.batch_size, self.crop_samples // hop), padding)
+        for row, (index, start) in zip(labels, self._draw(number)):
+            first = round(start / hop)
+            part = tracks[index][first : first + len(row)]
+            row[: len(part)] = part
+        return torch.from_numpy(labels)
+
+    def _draw(self, number: int) -> list[tuple[int, int]]:
+        """Recording and first sample of each crop."""
+        draw = random.Random(f"{self.seed} {number * self.num_processes + self.process_index}")
+        chosen = draw.choices(range(len(self.recordings)), weights=self.weights, k=self.batch_size)
+        return [(index, draw.randint(0, max(0, len(self.recordings[index]) - self.crop_samples))) for index in chosen]

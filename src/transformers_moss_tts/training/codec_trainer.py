@@ -37,6 +37,7 @@ from .codebook_refresh import CodebookAverager, CodebookRefresher
 from .codec_data import RandomCrops
 from .codec_discriminators import CodecDiscriminator
 from .codec_losses import ReconstructionLoss, adversarial_loss, discriminator_loss, feature_matching_loss
+from .phonetic_loss import SILENCE, SLOTS_A_FRAME, Phonemes, PhoneticLoss, phoneme_classes, phoneme_track
 from .spectrograms import draw_spectrograms
 
 
@@ -55,6 +56,8 @@ def _report_weights() -> dict[str, float]:
         "codebook": 1.0,
         "adversarial": 1.0,
         "feature_matching": 2.0,
+        # Not in the report: enough for the first codebook to become phonetic, at the weight of the mel loss above.
+        "phonetic": 8.0,
     }
 
 
@@ -72,7 +75,7 @@ class CodecTrainingArguments:
         adversarial_start (`int`, *optional*): step from which the discriminators train and count; never by default.
         discriminator_width (`float`): factor on the discriminators' channels.
         loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out; those of the report (arXiv 2602.10934) by
-            default, where reconstruction is the mel and the STFT loss.
+            default, where reconstruction is the mel and the STFT loss; `"phonetic"` is ours.
         codebook_patience (`int`): steps after which an unused row of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.
@@ -133,6 +136,11 @@ class CodecTrainer:
         eval_recordings (`list[np.ndarray]`, *optional*): recordings that are never trained on; the first few are written as
             samples.
         semantic_loss (`Callable`, *optional*): any text head on the quantized states.
+        phonemes (`list`, *optional*): of each recording its phonemes (symbol, start and end in seconds), or None where they
+            are not known; adds [`~transformers_moss_tts.training.PhoneticLoss`], which makes the first codebook phonetic.
+
+    Raises:
+        ValueError: if `phonemes` are not as many as the recordings, or all are None.
     """
 
     def __init__(
@@ -142,6 +150,7 @@ class CodecTrainer:
         recordings: list[np.ndarray],
         eval_recordings: list[np.ndarray] | None = None,
         semantic_loss: SemanticLoss | None = None,
+        phonemes: list[Phonemes | None] | None = None,
     ):
         self.args = args
         self.config = model.config
@@ -164,7 +173,22 @@ class CodecTrainer:
             model.config.sampling_rate, [name for name in ("mel", "stft") if args.loss_weights[name]]
         ).to(self.accelerator.device)
         self.step = 0
+        self.phonetic_loss = None if phonemes is None else self._phonetic_loss_of(model, phonemes)
         self._prepare(model)
+
+    def _phonetic_loss_of(self, model: MossAudioTokenizerModel, phonemes: list[Phonemes | None]) -> PhoneticLoss:
+        recordings, config = self.crops.recordings, model.config
+        if len(phonemes) != len(recordings):
+            raise ValueError(f"`phonemes` needs one item a recording: got {len(phonemes)} of {len(recordings)}.")
+        classes = phoneme_classes(phonemes)
+        if not classes:
+            raise ValueError("`phonemes` are not known of any recording: leave the argument out.")
+        self.label_hop = config.downsample_rate // SLOTS_A_FRAME
+        self.tracks = [
+            phoneme_track(of, len(recording) // self.label_hop, config.sampling_rate / self.label_hop, classes)
+            for of, recording in zip(phonemes, recordings)
+        ]
+        return PhoneticLoss(model, 1 + len(classes)).to(self.accelerator.device)
 
     def _prepare(self, model: MossAudioTokenizerModel) -> None:
         args, prepare = self.args, self.accelerator.prepare
@@ -176,8 +200,10 @@ class CodecTrainer:
         if args.torch_compile:
             for stage in (*model.encoder, *model.decoder):
                 stage.compile()
-        self.optimizer, self.schedule = self._optimizer_of(model)
-        self.model, self.optimizer = prepare(model, self.optimizer)
+        heads = [] if self.phonetic_loss is None else [self.phonetic_loss]
+        self.optimizer, self.schedule = self._optimizer_of(model, *heads)
+        self.model, self.optimizer, *heads = prepare(model, self.optimizer, *heads)
+        self.phonetic_loss = heads[0] if heads else None
         self.discriminator = None
         # The schedules count steps of the run, not of its processes, so they are not prepared but saved.
         saved = [self.schedule] if self.refresher is None else [self.refresher, self.schedule]
@@ -195,9 +221,9 @@ class CodecTrainer:
             return CodebookRefresher(model, self.args.codebook_patience)
         return CodebookAverager(model, self.args.codebook_decay, functools.partial(reduce, reduction="sum"))
 
-    def _optimizer_of(self, module: torch.nn.Module):
+    def _optimizer_of(self, *modules: torch.nn.Module):
         # Betas of HiFi-GAN and DAC.
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=self.args.learning_rate, betas=(0.8, 0.99), fused=True)
         schedule = get_wsd_schedule(
             optimizer,
@@ -226,7 +252,7 @@ class CodecTrainer:
             if self.step % args.logging_steps == 0:
                 values = {name: value.item() for name, value in losses.items()}
                 bar.set_postfix(
-                    {name: f"{values[name]:.3f}" for name in ("mel", "stft", "codebook") if name in values}
+                    {name: f"{values[name]:.3f}" for name in ("mel", "stft", "codebook", "phonetic") if name in values}
                 )
                 self._log(values | {"learning_rate": self.schedule.get_last_lr()[0]}, "train")
             if self.step % args.eval_steps == 0 or self.step == args.max_steps:
@@ -246,6 +272,9 @@ class CodecTrainer:
         losses = self.reconstruction_loss(decoded, crops) | self._codebook_losses(outputs)
         if self.semantic_loss is not None:
             losses["semantic"] = self.semantic_loss(outputs.quantized_states, crops)
+        if self.phonetic_loss is not None:
+            labels = self.crops.labels(self.step, self.tracks, self.label_hop, padding=SILENCE)
+            losses["phonetic"] = self.phonetic_loss(labels.to(crops.device))
         judged = {}
         if is_adversarial:
             judged["discriminator"] = self._train_discriminator(crops, decoded.detach())

@@ -13,44 +13,74 @@
 # limitations under the License.
 """Guided attention: shows a small generator where in the text it is."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from transformers import Trainer
+
+from .tts_collator import MossTTSDataCollator, encode_sample
+
+
+# Of the diagonal: in parts of the text where the pace is taken for even, and in characters where it is known.
+_EVEN_WIDTH, _KNOWN_WIDTH = 0.07, 1.5
 
 
 def guided_attention_loss(
     attention: torch.Tensor,
     num_characters: torch.LongTensor,
     is_frame: torch.BoolTensor,
-    width: float = 0.07,
+    reading: torch.Tensor | None = None,
     silence: tuple[float, float] = (0.0, 0.0),
 ) -> torch.Tensor:
     """
-    How little of an attention lies on the text around the diagonal, where reading goes on at an even pace: guided attention
-    (arXiv 1710.08969) for self-attention, which may look elsewhere, as the negative logarithm of the guided mass.
+    How little of an attention lies on the text that is being read: guided attention (arXiv 1710.08969) for self-attention,
+    which may look elsewhere, as the negative logarithm of the guided mass. Where nobody knows what is being read, reading is
+    taken to go on at an even pace.
 
     Args:
         attention (`torch.FloatTensor` of shape `(batch_size, heads, length, length)`): weights of the heads to guide.
         num_characters (`torch.LongTensor` of shape `(batch_size, length)`): of the tokens that are read; 0 elsewhere. The
             pace is even in characters.
         is_frame (`torch.BoolTensor` of shape `(batch_size, length)`): the positions that predict frames of speech.
-        width (`float`): of the diagonal, in parts of the whole.
-        silence (`tuple[float, float]`): frames before and after the speech.
+        reading (`torch.FloatTensor` of shape `(batch_size, length)`, *optional*): share of the characters that is read at
+            these positions; NaN where it is not known.
+        silence (`tuple[float, float]`): frames before and after the speech, where the pace is taken for even.
     """
     before, after = silence
     frame, num_frames = is_frame.cumsum(1) - 0.5, is_frame.sum(1)[:, None]
-    progress = (frame - before) / (num_frames - before - after).clamp(min=1)
-    place = (num_characters.cumsum(1) - num_characters / 2) / num_characters.sum(1).clamp(min=1)[:, None]
-    distance = progress.clamp(0, 1)[:, :, None] - place[:, None]
-    guide = torch.exp(-(distance**2) / (2 * width**2)) * (num_characters > 0)[:, None]
+    progress = ((frame - before) / (num_frames - before - after).clamp(min=1)).clamp(0, 1)
+    total = num_characters.sum(1).clamp(min=1)[:, None]
+    width = torch.full_like(progress, _EVEN_WIDTH)
+    if reading is not None:
+        progress = torch.where(reading.isnan(), progress, reading)
+        width = torch.where(reading.isnan(), width, _KNOWN_WIDTH / total)
+    place = (num_characters.cumsum(1) - num_characters / 2) / total
+    distance = (progress[:, :, None] - place[:, None]) / width[:, :, None]
+    guide = torch.exp(-(distance**2) / 2) * (num_characters > 0)[:, None]
     mass = (attention.float() * guide[:, None]).sum(-1)
     weights = is_frame[:, None].expand(mass.shape)
     return -(mass.clamp(min=1e-6).log() * weights).sum() / weights.sum().clamp(min=1)
 
 
+class GuidedDataCollator(MossTTSDataCollator):
+    """[`MossTTSDataCollator`] that also gives `reading` `(batch_size, length)`, NaN where it is not known, to [`GuidedTrainer`]."""
+
+    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        samples = [row if "labels" in row else encode_sample(self.processor, row) for row in rows]
+        batch = super().__call__(samples)
+        reading = torch.full(batch["input_ids"].shape[:2], float("nan"))
+        for index, sample in enumerate(samples):
+            if "reading" in sample:
+                reading[index, -len(sample["reading"]) :] = sample["reading"]
+        return batch | {"reading": reading}
+
+
 class GuidedTrainer(Trainer):
     """
     [`~transformers.Trainer`] that adds [`guided_attention_loss`] of the first heads of some layers to the loss of a generator.
-    Its model must run with eager attention. What is read stands between two tokens of the text channel.
+    Its model must run with eager attention. What is read stands between two tokens of the text channel. With
+    [`GuidedDataCollator`] and rows that have `reading` the heads follow what is known, else an even pace.
 
     Args:
         text_bounds (`tuple[int, int]`): ids of the tokens before and after the text.
@@ -81,12 +111,14 @@ class GuidedTrainer(Trainer):
         self.silence = silence
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
+        reading = inputs.get("reading")
+        inputs = {name: value for name, value in inputs.items() if name != "reading"}
         loss, outputs = super().compute_loss(
             model, inputs | {"output_attentions": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         guided = [outputs.attentions[layer][:, : self.guided_heads] for layer in self.guided_layers]
         loss = loss + self.guidance * guided_attention_loss(
-            torch.cat(guided, dim=1), *self._masks(inputs), silence=self.silence
+            torch.cat(guided, dim=1), *self._masks(inputs), reading, self.silence
         )
         return (loss, outputs) if return_outputs else loss
 
@@ -99,4 +131,4 @@ class GuidedTrainer(Trainer):
         return self.token_characters[tokens] * is_text, is_frame
 
 
-__all__ = ["GuidedTrainer", "guided_attention_loss"]
+__all__ = ["GuidedDataCollator", "GuidedTrainer", "guided_attention_loss"]

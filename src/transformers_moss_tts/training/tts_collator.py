@@ -16,6 +16,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..prompt_template import USER_FIELDS
@@ -41,11 +42,13 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTens
         processor ([`MossTTSDelayProcessor`]): of the model in training.
         row (`Mapping`): `text` and `codes` `(frames, n_vq)`, or `audio` instead of codes, and optionally what else a user
             message has: `reference` (recordings or codes), `language`, `tokens`, `instruction`, `quality`, `sound_event`,
-            `ambient_sound`. Other columns are ignored.
+            `ambient_sound`. `reading`, pairs of seconds and of the share of the text's characters that is read by then, says
+            where in the text the recording is. Other columns are ignored.
 
     Returns:
         `input_ids` and `labels`, both `(length, 1 + n_vq)`. Labels are shifted: `labels[t]` is `input_ids[t + 1]` where that
-        belongs to the assistant's reply, -100 elsewhere and where a codebook is silent.
+        belongs to the assistant's reply, -100 elsewhere and where a codebook is silent. With `reading` also `reading`
+        `(length,)`: the share that is read in the middle of the frame to predict, NaN where none is.
 
     Raises:
         ValueError: if the row lacks text or codes, or the codes are of another codec.
@@ -63,7 +66,18 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTens
     labels[prompt_length - 1 : -1] = input_ids[prompt_length:]
     is_silent = labels[:, 1:] == processor.model_config.audio_pad_code
     labels[:, 1:].masked_fill_(is_silent, _IGNORED)
-    return {"input_ids": input_ids, "labels": labels}
+    sample = {"input_ids": input_ids, "labels": labels}
+    if row.get("reading") is not None:
+        sample["reading"] = _reading_of(row["reading"], labels[:, 1] != _IGNORED, processor.frame_rate)
+    return sample
+
+
+def _reading_of(pairs: list[tuple[float, float]], is_frame: torch.BoolTensor, frame_rate: float) -> torch.Tensor:
+    seconds, shares = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
+    frames = np.arange(int(is_frame.sum()))
+    reading = torch.full(is_frame.shape, float("nan"))
+    reading[is_frame] = torch.from_numpy(np.interp((frames + 0.5) / frame_rate, seconds, shares)).float()
+    return reading
 
 
 def _reference_of(row: Mapping[str, Any]) -> list | None:

@@ -1,0 +1,93 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A semantic loss without a text model: the first codebook has to say which phonemes a frame holds."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..moss_audio_tokenizer import MossAudioTokenizerModel
+
+
+# Symbol, start and end in seconds.
+Phonemes = Sequence[tuple[str, float, float]]
+
+SLOTS_A_FRAME = 8
+UNKNOWN, SILENCE = -1, 0
+# Seconds: a shorter gap between phonemes is transition, not silence.
+_SHORTEST_PAUSE = 0.1
+# How much the slots of a frame count for its two halves, which overlap so that the border is soft.
+_HALVES = ((1, 1, 1, 1, 0.5, 0, 0, 0), (0, 0, 0, 0.5, 1, 1, 1, 1))
+
+
+def phoneme_classes(recordings: Iterable[Phonemes | None]) -> dict[str, int]:
+    """Numbers of all phonemes, from 1; 0 is silence."""
+    symbols = {symbol for phonemes in recordings for symbol, _, _ in phonemes or ()}
+    return {symbol: number for number, symbol in enumerate(sorted(symbols), 1)}
+
+
+def phoneme_track(
+    phonemes: Phonemes | None, num_slots: int, slots_a_second: float, classes: dict[str, int]
+) -> np.ndarray:
+    """The class at each of `num_slots` slots, `UNKNOWN` everywhere without phonemes."""
+    if phonemes is None:
+        return np.full(num_slots, UNKNOWN, np.int16)
+    track = np.full(num_slots, SILENCE, np.int16)
+    following = [start for _, start, _ in phonemes[1:]] + [float("inf")]
+    for (symbol, start, end), next_start in zip(phonemes, following):
+        end = next_start if next_start - end < _SHORTEST_PAUSE else end
+        track[round(start * slots_a_second) : round(end * slots_a_second)] = classes[symbol]
+    return track
+
+
+class PhoneticLoss(nn.Module):
+    """
+    Kullback-Leibler divergence of the phonemes in both halves of a frame, by their shares of the time, from what a linear
+    layer reads in the frame's first code. Generators learn to read from codes that are about sounds first, as those of
+    SpeechTokenizer (arXiv 2308.16692) and Mimi (arXiv 2410.00037), which learn it from a speech model.
+
+    Args:
+        model ([`MossAudioTokenizerModel`]): the codec; the states of its first codebook are kept at each forward pass.
+        num_classes (`int`): of phonemes, with silence.
+    """
+
+    def __init__(self, model: MossAudioTokenizerModel, num_classes: int):
+        super().__init__()
+        width = model.config.quantizer_kwargs["rvq_dim"]
+        self.num_classes = num_classes
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, len(_HALVES) * num_classes)
+        halves = torch.tensor(_HALVES)
+        self.register_buffer("halves", halves / halves.sum(1, keepdim=True), persistent=False)
+        self._states: torch.Tensor | None = None
+        model.quantizer.quantizers[0].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args, output) -> None:
+        self._states = output[0]
+
+    def forward(self, labels: torch.LongTensor) -> torch.Tensor:
+        """The loss for `labels` `(batch_size, frames * SLOTS_A_FRAME)` of the last forward pass; unknown frames do not count."""
+        slots = labels.unflatten(1, (-1, SLOTS_A_FRAME))
+        is_known = (slots != UNKNOWN).all(-1)
+        shares = nn.functional.one_hot(slots.clamp(min=0), self.num_classes).float()
+        shares = torch.einsum("bfsc,hs->bfhc", shares, self.halves)
+        scores = self.head(self.norm(self._states.transpose(1, 2))).unflatten(-1, (len(_HALVES), -1))
+        divergence = nn.functional.kl_div(scores.log_softmax(-1), shares, reduction="none").sum(-1).mean(-1)
+        return (divergence * is_known).sum() / is_known.sum().clamp(min=1)
+
+
+__all__ = ["PhoneticLoss", "phoneme_classes", "phoneme_track"]
