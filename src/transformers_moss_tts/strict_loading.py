@@ -17,7 +17,8 @@
 class StrictLoadingMixin:
     """
     Makes `from_pretrained` raise where transformers only warns: a weight that the checkpoint lacks would be random, and
-    one that the model does not know would be dropped. Put it before `PreTrainedModel` in the bases.
+    one that the model does not know would be dropped. Only safetensors are read: a pickle can run code. Put it before
+    `PreTrainedModel` in the bases.
     """
 
     @classmethod
@@ -29,6 +30,7 @@ class StrictLoadingMixin:
             ValueError: if the checkpoint lacks weights of the model or has others. With `output_loading_info=True` the
                 caller gets both lists instead.
         """
+        kwargs.setdefault("use_safetensors", True)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         if output_loading_info:
             return model, info

@@ -14,11 +14,13 @@
 """MossAudioTokenizer model configuration"""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import auto_docstring
+
+from ..hub.remote_code import RemoteCodeConfigMixin
 
 
 # Depth, width and heads of the transformer stages of the released 1.6B codec, encoder order (100 Hz to 12.5 Hz).
@@ -88,7 +90,7 @@ _QUANTIZER_TYPES = ("rlfq", "random_prefix_rlfq")
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-Audio-Tokenizer")
 @strict
-class MossAudioTokenizerConfig(PreTrainedConfig):
+class MossAudioTokenizerConfig(RemoteCodeConfigMixin, PreTrainedConfig):
     r"""
     version (`str`, *optional*):
         Version written by the release. It is kept, not read.
@@ -132,6 +134,8 @@ class MossAudioTokenizerConfig(PreTrainedConfig):
     model_type = "moss-audio-tokenizer"
     # The released config.json says `speech_tokenizer`; both spellings load and are written back as they came.
     model_type_aliases = ("speech_tokenizer",)
+    auto_model_class: ClassVar[str] = "AutoModelForAudioTokenization"
+    has_processor: ClassVar[bool] = False
     attribute_map = {"sample_rate": "sampling_rate"}
 
     version: str | None = None

@@ -25,6 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..hub.remote_code import RemoteCodeMixin
 from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
 from ..strict_loading import StrictLoadingMixin
 from .cache_moss_audio_tokenizer import MossAudioTokenizerCache, context_duration, transformer_stages
@@ -436,7 +437,7 @@ class MossAudioTokenizerResidualLFQ(nn.Module):
 
 
 @auto_docstring
-class MossAudioTokenizerPreTrainedModel(StrictLoadingMixin, PreTrainedAudioTokenizerBase):
+class MossAudioTokenizerPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedAudioTokenizerBase):
     config: MossAudioTokenizerConfig
     base_model_prefix = ""
     main_input_name = "input_values"

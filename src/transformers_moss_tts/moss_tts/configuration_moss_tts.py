@@ -20,6 +20,8 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.qwen3 import Qwen3Config
 from transformers.utils import auto_docstring
 
+from ..hub.remote_code import RemoteCodeConfigMixin
+
 
 # The config.json of MossTTSLocal v1.0 has the same `model_type`, and this.
 _LOCAL_FIELD = "local_num_layers"
@@ -27,7 +29,7 @@ _LOCAL_FIELD = "local_num_layers"
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS")
 @strict
-class MossTTSDelayConfig(PreTrainedConfig):
+class MossTTSDelayConfig(RemoteCodeConfigMixin, PreTrainedConfig):
     r"""
     language_config (`Qwen3Config` or `dict`, *optional*):
         Configuration of the Qwen3 backbone. `vocab_size` and `hidden_size` of the model are those of the backbone.

@@ -15,18 +15,22 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from huggingface_hub import CommitInfo, file_exists
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import PROCESSOR_NAME, cached_file, logging
 
 from ..audio_io import AudioInput, load_audio, normalize_loudness, save_audio
+from ..hub.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
+from ..hub.upload import upload
 from ..prompt_template import (
     AUDIO_PLACEHOLDER,
     USER_FIELDS,
@@ -72,10 +76,13 @@ class MossTTSDelayProcessor(ProcessorMixin):
             Configuration of the model, for its token ids and codebooks.
         codec_path (`str`, *optional*):
             Folder or Hub id that is saved as the codec's name; a relative folder is looked for beside the processor's files
-            first. Defaults to the name that `audio_tokenizer` was loaded from.
+            first, a single name in their repository too. Defaults to the name that `audio_tokenizer` was loaded from.
         max_reference_duration (`float`, *optional*, defaults to 30.0):
             Longest reference in seconds.
     """
+
+    # Not through a base class: transformers looks at the first one.
+    register_for_auto_class = RemoteCodeMixin.register_for_auto_class
 
     # Tokens of the prompt that a text cannot spell, by their names in the configuration.
     special_tokens: ClassVar[tuple[str, ...]] = (
@@ -132,7 +139,9 @@ class MossTTSDelayProcessor(ProcessorMixin):
         saved = cls._saved_fields(pretrained_model_name_or_path, hub_options)
         named = saved.get("audio_tokenizer_name_or_path")
         named = codec_path or named or saved.get("audio_tokenizer", {}).get("audio_tokenizer_name_or_path")
-        codec = cls._load_codec(pretrained_model_name_or_path, named or DEFAULT_CODEC, codec_path is not None)
+        codec = cls._load_codec(
+            pretrained_model_name_or_path, named or DEFAULT_CODEC, codec_path is not None, hub_options
+        )
         duration = kwargs.pop("max_reference_duration", saved.get("max_reference_duration", MAX_REFERENCE_DURATION))
         model_config = kwargs.pop("model_config", None)
         if model_config is None:
@@ -157,10 +166,17 @@ class MossTTSDelayProcessor(ProcessorMixin):
         return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
     @staticmethod
-    def _load_codec(checkpoint: str | os.PathLike, name: str, is_required: bool):
-        beside = Path(checkpoint, name)
+    def _load_codec(checkpoint: str | os.PathLike, name: str, is_required: bool, hub_options: dict[str, Any]):
+        is_folder = Path(checkpoint).is_dir()
+        if not is_folder and not is_required and "/" not in name:
+            source, options = checkpoint, hub_options | {"subfolder": name}
+        else:
+            beside = Path(checkpoint, name)
+            source = beside if is_folder and beside.is_dir() else name
+            # The revision is one of the checkpoint's repository.
+            options = {option: value for option, value in hub_options.items() if option != "revision"}
         try:
-            return AutoModel.from_pretrained(beside if beside.is_dir() else name).eval()
+            return AutoModel.from_pretrained(source, **options).eval()
         except OSError as error:
             if is_required:
                 raise
@@ -182,15 +198,56 @@ class MossTTSDelayProcessor(ProcessorMixin):
             output["audio_tokenizer_name_or_path"] = str(self.codec_path)
         return output
 
+    def to_json_file(self, json_file_path: str | os.PathLike) -> None:
+        """Writes the fields, and the class for `trust_remote_code=True` where the folder has the module for it."""
+        path, fields = Path(json_file_path), self.to_dict()
+        if needs_module(path.parent):
+            fields["auto_map"] = {"AutoProcessor": class_reference(type(self).__name__)}
+        path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """
         Saves tokenizer and processor, the codec by its name, and, where the model has not been saved yet, the config.json
-        that [`~MossTTSDelayProcessor.from_pretrained`] reads.
+        that [`~MossTTSDelayProcessor.from_pretrained`] reads. `push_to_hub=True` pushes them to `repo_id`, by default the
+        name of the folder, with the arguments of [`~MossTTSDelayProcessor.push_to_hub`].
         """
         Path(save_directory).mkdir(parents=True, exist_ok=True)
         if not Path(save_directory, "config.json").exists():
             self.model_config.save_pretrained(save_directory)
-        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        if needs_module(save_directory):
+            add_module(save_directory)
+        saved = super().save_pretrained(save_directory)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return saved
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload processor",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> CommitInfo:
+        """
+        Pushes tokenizer and processor, and the config.json unless the repository has one, which is its model's. The arguments
+        are those of [`~transformers_moss_tts.hub.upload`].
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            if file_exists(repo_id, "config.json", revision=revision, token=token):
+                Path(folder, "config.json").unlink()
+            return upload(
+                folder,
+                repo_id,
+                commit_message=commit_message,
+                private=private,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
 
     @property
     def model_input_names(self) -> list[str]:

@@ -20,6 +20,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import GPT2Config, PreTrainedConfig, Qwen3Config
 from transformers.utils import auto_docstring
 
+from ..hub.remote_code import RemoteCodeConfigMixin
 from ..moss_tts.configuration_moss_tts import MossTTSDelayConfig
 
 
@@ -73,7 +74,7 @@ class MossTTSLocalV1Config(MossTTSDelayConfig):
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS-Local-Transformer-v1.5")
 @strict
-class MossTTSLocalConfig(PreTrainedConfig):
+class MossTTSLocalConfig(RemoteCodeConfigMixin, PreTrainedConfig):
     r"""
     language_config (`Qwen3Config` or `dict`, *optional*):
         Configuration of the Qwen3 backbone; on disk also as `qwen3_config`.

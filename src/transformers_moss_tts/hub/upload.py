@@ -1,0 +1,164 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Upload of a folder to the Hub, through huggingface_hub's own functions, and what has to be right before and after it."""
+
+import json
+import os
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, validate_repo_id
+
+
+# Loading a pickle runs code. Trainer writes some beside its checkpoints (optimizer.pt, training_args.bin).
+_PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+# Files that name other models, and the keys under which they do.
+_REFERENCES = {
+    "processor_config.json": ("audio_tokenizer_name_or_path", "set `processor.codec_path`"),
+    "config.json": ("audio_tokenizer_name_or_path", "set `config.audio_tokenizer_name_or_path`"),
+    "adapter_config.json": ("base_model_name_or_path", "set `peft_config.base_model_name_or_path`"),
+}
+
+
+def list_files(folder: str | os.PathLike) -> dict[str, int]:
+    """
+    What [`upload`] would upload: the size in bytes of every file, by its path in the repository.
+
+    Raises:
+        ValueError: if there is nothing to upload, a symbolic link leads out of the folder or to another folder, weights are
+            not in safetensors, or the processor or adapter names a model that only this machine has.
+    """
+    root = Path(folder).resolve()
+    if not root.is_dir():
+        raise ValueError(f"There is no folder {folder!s}.")
+    files = {}
+    for parent, folders, names in os.walk(root):
+        for name in sorted(names) + [name for name in folders if Path(parent, name).is_symlink()]:
+            path = Path(parent, name)
+            _check_link(path, root)
+            files[path.relative_to(root).as_posix()] = path
+    # As huggingface_hub leaves them out: .git and its own cache.
+    names = sorted(filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS))
+    if not names:
+        raise ValueError(f"There is nothing to upload in {folder!s}.")
+    if pickles := [name for name in names if PurePosixPath(name).suffix.lower() in _PICKLES]:
+        raise ValueError(
+            f"{', '.join(pickles)}: only safetensors are uploaded, a pickle can run code. Upload the folder that "
+            "`save_pretrained` wrote, or remove them."
+        )
+    for name in names:
+        _check_reference(files[name], root)
+    return {name: files[name].stat().st_size for name in names}
+
+
+def _check_link(path: Path, root: Path) -> None:
+    target = path.resolve()
+    if not target.is_relative_to(root):
+        raise ValueError(f"{path} is a link to {target}, outside of the folder. Copy the file to where the link is.")
+    if path.is_symlink() and not target.is_file():
+        raise ValueError(f"{path} is a link, but not to a file. Copy what is meant to where the link is.")
+
+
+def _check_reference(path: Path, root: Path) -> None:
+    if path.name not in _REFERENCES:
+        return
+    key, remedy = _REFERENCES[path.name]
+    name = json.loads(path.read_text(encoding="utf-8")).get(key)
+    if name is None:
+        return
+    beside = (path.parent / name).resolve()
+    if beside.is_dir() and beside.is_relative_to(root):
+        return
+    if beside.is_dir() or Path(name).is_absolute() or name.startswith((".", "~")):
+        raise ValueError(
+            f"{path} names {name!r}, a folder that only this machine has. To say where others find it, {remedy} to a Hub id "
+            "or to the name of a folder beside the file, and save again."
+        )
+
+
+def upload(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    commit_message: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> CommitInfo:
+    """
+    Uploads all files of a folder to a model repository, which is made if there is none. An upload that broke off goes on
+    where it was when it is started again: what the Hub has is not sent twice.
+
+    Args:
+        folder (`str` or `os.PathLike`):
+            What [`list_files`] lists of it is uploaded.
+        repo_id (`str`):
+            Name of the repository, `"namespace/name"`.
+        commit_message (`str`, *optional*):
+            Summary of the commit.
+        private (`bool`, *optional*):
+            Whether a repository that is made is private; by default as the namespace has it.
+        token (`str` or `bool`, *optional*):
+            By default the one of `hf auth login`.
+        revision (`str`, *optional*):
+            Branch to upload to, made if there is none; by default the main one.
+        create_pr (`bool`, *optional*, defaults to `False`):
+            Open a pull request with the files. It goes on with `revision="refs/pr/N"` if it breaks off.
+
+    Returns:
+        [`~huggingface_hub.CommitInfo`]. The files are on the Hub when it is returned.
+
+    Raises:
+        ValueError: see [`list_files`].
+        OSError: if the Hub refused the files, could not be reached, or does not have all of them afterwards.
+    """
+    validate_repo_id(repo_id)
+    files = list_files(folder)
+    api = HfApi(library_name="transformers-moss-tts", token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None and not revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            revision=revision,
+            create_pr=create_pr,
+        )
+        entries = api.list_repo_tree(repo_id, recursive=True, revision=commit.oid)
+        there = {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
+    except (HTTPError, RuntimeError) as error:
+        raise OSError(f"{folder!s} was not uploaded to {repo_id}: {_reason(error)}") from error
+    if missing := [name for name, size in files.items() if there.get(name) != size]:
+        raise OSError(
+            f"The Hub took the commit {commit.oid} of {repo_id}, but these files are not in it as they are here: "
+            f"{', '.join(missing)}. Does a .gitignore leave them out?"
+        )
+    return commit
+
+
+def _reason(error: Exception) -> str:
+    # Around what went wrong with one file huggingface_hub puts a RuntimeError that names the file.
+    cause = (error.__cause__ or error) if isinstance(error, RuntimeError) else error
+    reason = str(error) if cause is error else f"{error} {cause}"
+    if isinstance(cause, HfHubHTTPError) and cause.response.status_code == 401:
+        return f"{reason}\nThe token is missing, has expired or may not write there: `hf auth login` gets a new one."
+    return f"{reason}\nStarted again, the upload goes on where it was."
+
+
+__all__ = ["list_files", "upload"]
