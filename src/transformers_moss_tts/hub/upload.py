@@ -82,10 +82,11 @@ def _check_reference(path: Path, root: Path) -> None:
     beside = (path.parent / name).resolve()
     if beside.is_dir() and beside.is_relative_to(root):
         return
-    if beside.is_dir() or Path(name).is_absolute() or name.startswith((".", "~")):
+    # A Hub id has a namespace.
+    if beside.is_dir() or Path(name).is_dir() or name.startswith(("/", ".", "~")) or "/" not in name:
         raise ValueError(
-            f"{path} names {name!r}, a folder that only this machine has. To say where others find it, {remedy} to a Hub id "
-            "or to the name of a folder beside the file, and save again."
+            f"{path} names {name!r}, which nobody else has. To say where others find it, {remedy} to a Hub id or to the name "
+            "of a folder beside the file, and save again."
         )
 
 
@@ -140,11 +141,11 @@ def upload(
             revision=revision,
             create_pr=create_pr,
         )
-        entries = api.list_repo_tree(repo_id, recursive=True, revision=commit.oid)
-        there = {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
+        verified = api.verify_repo_checksums(repo_id, revision=commit.oid, local_dir=folder)
     except (HTTPError, RuntimeError) as error:
-        raise OSError(f"{folder!s} was not uploaded to {repo_id}: {_reason(error)}") from error
-    if missing := [name for name, size in files.items() if there.get(name) != size]:
+        raise OSError(f"The upload of {folder!s} to {repo_id} did not end well: {_reason(error)}") from error
+    different = {*verified.extra_paths, *(mismatch["path"] for mismatch in verified.mismatches)}
+    if missing := sorted(different & files.keys()):
         raise OSError(
             f"The Hub took the commit {commit.oid} of {repo_id}, but these files are not in it as they are here: "
             f"{', '.join(missing)}. Does a .gitignore leave them out?"
