@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import transformers_common_tests
+from local_hub import local_hub  # noqa: F401
 
 import transformers_moss_tts  # noqa: F401
 

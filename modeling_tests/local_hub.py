@@ -310,4 +310,10 @@ def local_hub(monkeypatch, tmp_path):
 
 def environment(hub: LocalHub, folder) -> dict[str, str]:
     """The same for a process of its own."""
-    return {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder), "HF_TOKEN": TOKEN}
+    return {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(folder),
+        "HF_TOKEN": TOKEN,
+    }

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from local_hub import TOKEN, environment, local_hub  # noqa: F401
+from local_hub import TOKEN, environment
 from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 from transformers import AutoModel, AutoModelForTextToWaveform, AutoProcessor, pipeline
@@ -131,7 +131,9 @@ def test_a_dry_run_lists_and_reaches_nobody(local_hub, folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines[:-1]] == sorted(everything(folder))
     sizes = dict(reversed(line.split()) for line in lines[:-1])
-    assert sizes["codec/model.safetensors"] == f"{(folder / 'codec' / 'model.safetensors').stat().st_size / 1000:.0f}kB"
+    assert (
+        sizes["codec/model.safetensors"] == f"{(folder / 'codec' / 'model.safetensors').stat().st_size / 1000:.0f}kB"
+    )
     assert lines[-1].endswith(f"in {len(everything(folder))} files")
     assert local_hub.requests == []
 
@@ -222,7 +224,7 @@ def test_a_token_that_expires_on_the_way(local_hub, folder, capsys):
 
 def test_files_that_the_hub_leaves_out_are_no_success(local_hub, folder):
     (folder / ".gitignore").write_text("generation_config.json\n")
-    with pytest.raises(OSError, match="not in it as they are here: generation_config.json"):
+    with pytest.raises(OSError, match=r"not in it as they are here: generation_config\.json"):
         upload(folder, "me/voice")
 
 

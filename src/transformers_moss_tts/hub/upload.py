@@ -80,10 +80,11 @@ def _check_reference(path: Path, root: Path) -> None:
     if name is None:
         return
     beside = (path.parent / name).resolve()
-    if beside.is_dir() and beside.is_relative_to(root):
+    is_absolute = Path(name).is_absolute()
+    if beside.is_dir() and beside.is_relative_to(root) and not is_absolute:
         return
     # A Hub id has a namespace.
-    if beside.is_dir() or Path(name).is_dir() or name.startswith(("/", ".", "~")) or "/" not in name:
+    if is_absolute or beside.is_dir() or name.startswith((".", "~")) or "/" not in name:
         raise ValueError(
             f"{path} names {name!r}, which nobody else has. To say where others find it, {remedy} to a Hub id or to the name "
             "of a folder beside the file, and save again."
