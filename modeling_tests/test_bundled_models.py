@@ -29,7 +29,7 @@ def test_unknown_models_are_named():
         bundled_model("other")
 
 
-def test_the_wheel_carries_the_models(tmp_path):
+def test_the_wheel_carries_the_models_and_the_template_of_their_cards(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True
     )
@@ -42,3 +42,4 @@ def test_the_wheel_carries_the_models(tmp_path):
         if path.is_file():
             assert f"{prefix}/{path.relative_to(ROOT / 'model_cards')}" in names
     assert size <= 60e6
+    assert "transformers_moss_tts/hub/model_card.md.jinja" in names

@@ -18,11 +18,13 @@ from pathlib import Path
 
 
 DEFAULT_MODEL = "moss-tts-tiny"
+# Of a model or codec, or of an adapter.
+_CONFIGS = ("config.json", "adapter_config.json")
 
 
 def bundled_model(name: str = DEFAULT_MODEL) -> Path:
     """
-    Folder of a bundled model, for `from_pretrained` and `pipeline`.
+    Folder of a bundled model, codec or adapter, for `from_pretrained` and `pipeline`.
 
     Raises:
         ValueError: if no model of this name is bundled.
@@ -31,9 +33,11 @@ def bundled_model(name: str = DEFAULT_MODEL) -> Path:
     # In a wheel beside the modules, in a checkout at its root.
     folders = [package / "model_cards", package.parents[1] / "model_cards"]
     for folder in folders:
-        if (folder / name / "config.json").is_file():
+        if any((folder / name / config).is_file() for config in _CONFIGS):
             return folder / name
-    known = sorted({path.parent.name for folder in folders for path in folder.glob("*/config.json")})
+    known = sorted(
+        {path.parent.name for folder in folders for config in _CONFIGS for path in folder.glob(f"*/{config}")}
+    )
     raise ValueError(f"There is no bundled model {name!r}; there are {', '.join(known) or 'none'}.")
 
 

@@ -14,7 +14,8 @@
 
 """What goes to the Hugging Face Hub: whole repositories, their model cards, and the upload."""
 
+from .model_card import Evaluation, ModelCardFacts, render_model_card, training_settings
 from .upload import list_files, upload
 
 
-__all__ = ["list_files", "upload"]
+__all__ = ["Evaluation", "ModelCardFacts", "list_files", "render_model_card", "training_settings", "upload"]

@@ -1,0 +1,106 @@
+"""The examples as their README lines start them, with tiny models."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from tiny_models import GOLDEN_TTS, small_stereo_codec
+from transformers import AutoTokenizer, GenerationConfig
+
+from transformers_moss_tts import MossTTSLocalModel, MossTTSLocalProcessor
+from transformers_moss_tts.hub.remote_code import RemoteCodeMixin
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+VOICE = str(EXAMPLES / "assets" / "reference.ogg")
+
+
+def save_delay(folder: Path) -> None:
+    runpy.run_path(str(EXAMPLES / "random_checkpoint.py"))["build_random_checkpoint"](folder)
+    generation_config = GenerationConfig.from_pretrained(folder)
+    generation_config.max_new_tokens = 60
+    generation_config.save_pretrained(folder)
+
+
+def save_local(folder: Path) -> None:
+    golden = GOLDEN_TTS.parent / "moss_tts_local_v1_5"
+    model = MossTTSLocalModel.from_pretrained(golden)
+    model.generation_config.update(max_new_tokens=20, text_temperature=0.0)
+    with torch.no_grad():
+        # As good to end as to go on, and the first is taken.
+        model.local_text_lm_head.weight.zero_()
+    model.save_pretrained(folder)
+    codec = small_stereo_codec()
+    codec.save_pretrained(folder / "codec")
+    tokenizer = AutoTokenizer.from_pretrained(golden)
+    MossTTSLocalProcessor(
+        tokenizer, audio_tokenizer=codec, model_config=model.config, codec_path="codec"
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module", params=[save_delay, save_local], ids=["delay", "local"])
+def generator(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("generator")
+    request.param(folder)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(script: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def check_recording(path: Path, generator: Path, said: str) -> None:
+    recording = soundfile.info(path)
+    is_stereo = "local" in (generator / "config.json").read_text()
+    assert (recording.samplerate, recording.channels) == ((48000, 2) if is_stereo else (24000, 1))
+    (seconds,) = re.findall(r"(\d+\.\d\d) s", said)[:1]
+    assert recording.duration == pytest.approx(float(seconds), abs=0.01) and recording.duration > 0
+
+
+@pytest.mark.parametrize(
+    "script,arguments",
+    [
+        ("clone_voice.py", [VOICE, "hello world", "--language", "English"]),
+        ("continue_recording.py", [VOICE, "hello", "world"]),
+        ("dialogue.py", ["[S1] hello [S2] world", "--voices", VOICE, VOICE]),
+        ("stream_speech.py", ["hello world"]),
+    ],
+)
+def test_one_recording(run, generator, tmp_path, script, arguments):
+    said = run(script, *arguments, "--model", generator, "--output", tmp_path / "new" / "speech.wav")
+    check_recording(tmp_path / "new" / "speech.wav", generator, said)
+
+
+def test_durations(run, generator, tmp_path):
+    said = run("control_duration.py", "hello", "--seconds", 1, 2.5, "--model", generator, "--output", tmp_path)
+    assert re.findall(r"asked for (\S+) s", said) == ["1.00", "2.50"]
+    for line, name in zip(said.splitlines(), ("1s.wav", "2.5s.wav")):
+        check_recording(tmp_path / name, generator, line.split("got")[1])
+
+
+def test_upload(run, local_hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(RemoteCodeMixin, "_saves_module", False)
+    save_delay(tmp_path / "model")
+    facts = {"name": "voice", "summary": "A voice.", "license": "mit", "language": "en", "limits": "Noise."}
+    facts |= {"training_data": "none.", "training_procedure": "None."}
+    (tmp_path / "facts.yaml").write_text("".join(f"{name}: {value}\n" for name, value in facts.items()))
+    listed = run("upload.py", tmp_path / "model", tmp_path / "facts.yaml", "me/voice", "--dry-run")
+    assert "README.md" in listed and local_hub.repositories == {}
+    printed = run("upload.py", tmp_path / "model", tmp_path / "facts.yaml", "me/voice", "--private")
+    assert printed.splitlines()[-1].startswith(f"{local_hub.url}/me/voice/commit/")
+    uploaded = local_hub.files("me/voice")
+    assert local_hub.repositories["me/voice"].private
+    assert {"README.md", "moss_tts_plugin.py", "model.safetensors", "codec/model.safetensors"} <= uploaded.keys()
+    assert b'"me/voice"' in uploaded["README.md"] and b"moss_tts_plugin" in uploaded["processor_config.json"]
