@@ -148,9 +148,9 @@ def test_settings_come_from_the_run(tmp_path):
 
 def test_bad_facts_are_named(tmp_path):
     (tmp_path / "facts.yaml").write_text(yaml.safe_dump({"name": "x", "colour": "red"}))
-    with pytest.raises(ValueError, match="colour.*There are name, summary"):
+    with pytest.raises(ValueError, match=r"colour.*There are name, summary"):
         ModelCardFacts.from_yaml(tmp_path / "facts.yaml")
-    with pytest.raises(ValueError, match="neither a config.json"):
+    with pytest.raises(ValueError, match=r"neither a config\.json"):
         render_model_card(tmp_path, FACTS)
     tiny_local().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"has no losses\.png"):

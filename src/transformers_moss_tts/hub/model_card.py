@@ -17,7 +17,6 @@
 import json
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -277,7 +276,7 @@ def _weights(folder: Path) -> list[tuple[list[int], str]]:
     found = []
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
+            for name in tensors.keys():
                 part = tensors.get_slice(name)
                 found.append((part.get_shape(), part.get_dtype()))
     return found
