@@ -66,6 +66,8 @@ def test_a_processor_leaves_the_configuration_of_the_model_there(local_hub, mode
     golden_processor().push_to_hub("me/resized")
     assert json.loads(local_hub.files("me/resized")["config.json"])["vocab_size"] == 400
     assert AutoModel.from_pretrained("me/resized").config.vocab_size == 400
+    golden_processor().push_to_hub("me/resized", revision="next")
+    assert json.loads(local_hub.files("me/resized", "next")["config.json"])["vocab_size"] == 400
 
 
 def test_saving_a_processor_can_push_it(local_hub, tmp_path):

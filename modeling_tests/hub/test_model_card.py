@@ -101,6 +101,22 @@ def test_the_card_of_a_generator(generator, tmp_path, monkeypatch):
     assert (tmp_path / "hello.wav").stat().st_size > 1000
 
 
+def test_bundled_models_are_named_as_such(generator, adapter):
+    card = render_model_card(generator, replace(FACTS, repo_id=None))
+    assert 'model=str(bundled_model("my-voice"))' in card.text and "me/my-voice" not in card.text
+    card = render_model_card(adapter, replace(FACTS, repo_id=None, base_model="moss-tts-tiny"))
+    assert 'AutoProcessor.from_pretrained(bundled_model("moss-tts-tiny"))' in card.text
+    assert 'PeftModel.from_pretrained(base, bundled_model("my-voice"))' in card.text
+    assert card.data.base_model is None and card.data.get("base_model_relation") is None
+
+
+def test_a_card_says_when_no_import_is_needed(generator, tmp_path):
+    assert (generator / "moss_tts_plugin.py").exists()
+    assert "trust_remote_code" in render_model_card(generator, FACTS).text
+    tiny_local().save_pretrained(tmp_path)
+    assert "trust_remote_code" not in render_model_card(tmp_path, FACTS).text
+
+
 def test_the_card_of_a_local_generator(tmp_path):
     tiny_local().save_pretrained(tmp_path)
     card = render_model_card(tmp_path, FACTS)
@@ -168,7 +184,9 @@ def test_cards_that_are_shipped_are_rendered_and_valid(path):
     assert shipped.data.library_name in ("transformers", "peft")
     tasks = {*PIPELINE_REGISTRY.get_supported_tasks(), "text-to-speech", "audio-to-audio"}
     assert shipped.data.pipeline_tag in tasks
-    assert re.fullmatch(r"[a-z0-9.-]+", shipped.data.license) and re.fullmatch(r"[a-z]{2,3}", shipped.data.language)
+    languages = [shipped.data.language] if isinstance(shipped.data.language, str) else shipped.data.language
+    assert re.fullmatch(r"[a-z0-9.-]+", shipped.data.license)
+    assert languages and all(re.fullmatch(r"[a-z]{2,3}", language) for language in languages)
     assert shipped.data.eval_results and all(isinstance(r.metric_value, float) for r in shipped.data.eval_results)
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", shipped.text):
         assert (path.parent / picture).is_file()

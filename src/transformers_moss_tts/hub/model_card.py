@@ -24,8 +24,9 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedConfig, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import AutoConfig, PreTrainedConfig
+
+from .remote_code import MODULE
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -204,6 +205,10 @@ def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ValueError: if there is no such file.
     """
+    # The trainer is slow to import, and only this needs it.
+    from transformers import TrainerState
+    from transformers.trainer import TRAINER_STATE_NAME
+
     path = Path(checkpoint, TRAINER_STATE_NAME)
     if not path.is_file():
         raise ValueError(f"There is no {path}: give a checkpoint of `Trainer`, or call `trainer.save_state()`.")
@@ -224,7 +229,10 @@ def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
 def _describe(folder: Path) -> dict[str, Any]:
     """What the files of a repository say: its kind, sizes and rates."""
     weights = _weights(folder)
-    described = {"parameters": _count(sum(math.prod(shape) for shape, _ in weights))}
+    described = {
+        "parameters": _count(sum(math.prod(shape) for shape, _ in weights)),
+        "has_module": (folder / MODULE.name).exists(),
+    }
     if (folder / _ADAPTER_CONFIG).is_file():
         adapter = json.loads((folder / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
         targets = adapter.get("target_modules")

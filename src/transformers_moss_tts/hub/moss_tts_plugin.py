@@ -17,31 +17,4 @@ The module that repositories carry for `trust_remote_code=True`: it imports the 
 (`pip install transformers-moss-tts`), which holds the code of the model.
 """
 
-from transformers_moss_tts import (
-    MossAudioTokenizerConfig,
-    MossAudioTokenizerModel,
-    MossTTSDelayConfig,
-    MossTTSDelayModel,
-    MossTTSDelayProcessor,
-    MossTTSLocalConfig,
-    MossTTSLocalModel,
-    MossTTSLocalProcessor,
-    MossTTSLocalV1Config,
-    MossTTSLocalV1Model,
-    MossTTSLocalV1Processor,
-)
-
-
-__all__ = [
-    "MossAudioTokenizerConfig",
-    "MossAudioTokenizerModel",
-    "MossTTSDelayConfig",
-    "MossTTSDelayModel",
-    "MossTTSDelayProcessor",
-    "MossTTSLocalConfig",
-    "MossTTSLocalModel",
-    "MossTTSLocalProcessor",
-    "MossTTSLocalV1Config",
-    "MossTTSLocalV1Model",
-    "MossTTSLocalV1Processor",
-]
+from transformers_moss_tts import *  # noqa: F403

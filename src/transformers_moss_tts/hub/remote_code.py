@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import ClassVar
 
 
-_MODULE = Path(__file__).with_name("moss_tts_plugin.py")
+MODULE = Path(__file__).with_name("moss_tts_plugin.py")
 
 
 class RemoteCodeMixin:
@@ -72,18 +72,18 @@ class RemoteCodeConfigMixin(RemoteCodeMixin):
 
 def class_reference(class_name: str) -> str:
     """What an `auto_map` says to mean a class of this package."""
-    return f"{_MODULE.stem}.{class_name}"
+    return f"{MODULE.stem}.{class_name}"
 
 
 def add_module(folder: str | os.PathLike) -> None:
     """Puts the module into a folder, which is made if it is missing."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_MODULE, Path(folder, _MODULE.name))
+    shutil.copyfile(MODULE, Path(folder, MODULE.name))
 
 
 def needs_module(folder: str | os.PathLike) -> bool:
     """Whether what is saved into a folder has to name the module: it was asked for, or a model did so."""
-    return RemoteCodeMixin._saves_module or Path(folder, _MODULE.name).exists()
+    return RemoteCodeMixin._saves_module or Path(folder, MODULE.name).exists()
 
 
 def _names_missing_code(auto_map: dict | None, folder: Path) -> bool:

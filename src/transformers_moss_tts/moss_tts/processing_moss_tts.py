@@ -237,7 +237,8 @@ class MossTTSDelayProcessor(ProcessorMixin):
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            if file_exists(repo_id, "config.json", revision=revision, token=token):
+            # A branch that there is not yet begins as the main one.
+            if any(file_exists(repo_id, "config.json", revision=name, token=token) for name in {revision, None}):
                 Path(folder, "config.json").unlink()
             return upload(
                 folder,
