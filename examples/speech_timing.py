@@ -35,7 +35,7 @@ def time_speech(text: str, symbols: Sequence[str], durations: np.ndarray, second
         seconds: length of the recording.
 
     Returns:
-        `phonemes`: symbol, start and end in seconds; a stress belongs to its vowel, pauses are not listed. `reading`: pairs
+        `phonemes`: `symbol`, `start` and `end` in seconds; a stress belongs to its vowel, pauses are not listed. `reading`: pairs
         of seconds and of the share of the text's characters that is said by then.
     """
     ends = np.cumsum(durations)[:-1] * seconds / durations.sum()
@@ -47,7 +47,7 @@ def time_speech(text: str, symbols: Sequence[str], durations: np.ndarray, second
         start = begin if start is None else start
         if symbol in STRESSES:
             continue
-        phonemes.append([symbol, round(start, 3), round(end, 3)])
+        phonemes.append({"symbol": symbol, "start": round(start, 3), "end": round(end, 3)})
         words = words or [[]]
         words[-1].append(phonemes[-1])
         start = None
@@ -61,7 +61,7 @@ def _reading(text: str, words: list[list], seconds: float) -> list[list[float]]:
         spans, words = [(0, len(text))], [[phoneme for word in words for phoneme in word]]
     pairs = [[0.0, 0.0]]
     for (first, last), word in zip(spans, words):
-        times = [word[0][1], *(end for _, _, end in word)] if word else []
+        times = [word[0]["start"], *(phoneme["end"] for phoneme in word)] if word else []
         for index, time in enumerate(times):
             pairs.append([time, round((first + (last - first) * index / len(word)) / len(text), 4)])
     return [*pairs, [round(seconds, 3), 1.0]]

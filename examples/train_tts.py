@@ -3,9 +3,11 @@ Trains a small MossTTS or MossTTSLocal generator, from text and recordings to a 
 
     python examples/train_tts.py corpus --codec model_cards/moss-audio-tokenizer-tiny --output runs/tts
 
-A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, and `reading` where it is known
-when what is said, as `build_corpus.py` writes them. The phases of the training stand in `examples/configs/tts_phases_tiny.yaml`. A run that is started again goes on where it
-stopped; codes are computed once. `accelerate launch examples/train_tts.py ...` runs it on several devices.
+A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, and `reading` and `phonemes` where
+it is known when what is said, as `build_corpus.py` writes them. With `--guidance 1` a model that is trained from nothing learns from
+them where it is in the text and which sounds come next, and reads many times sooner. The phases of the training stand in
+`examples/configs/tts_phases_tiny.yaml`. A run that is started again goes on where it stopped; codes are computed once.
+`accelerate launch examples/train_tts.py ...` runs it on several devices.
 """
 
 import argparse
@@ -42,6 +44,7 @@ from transformers_moss_tts.training import (
     PhasedSamples,
     encode_codes,
     load_phases,
+    phoneme_classes,
     report_channel_weights,
     schedule_arguments,
 )
@@ -139,6 +142,7 @@ def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
             "speaker": row["speaker"],
             "language": "English",
             "reading": row.get("reading"),
+            "phonemes": row.get("phonemes"),
         }
         for row in read_metadata(folder)
         if row.get("split") != "heldout" and key_of(row["text"]) not in measured
@@ -200,7 +204,10 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--torch-compile", action="store_true")
     parser.add_argument(
-        "--guided-attention", type=float, default=0.0, help="weight of a loss that shows where to read"
+        "--guidance",
+        type=float,
+        default=0.0,
+        help="weight of losses that show where to read, and what sounds come next",
     )
     parser.add_argument("--save-steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -246,27 +253,29 @@ def main() -> None:
         seed=args.seed,
         **schedule_arguments(phases),
     )
-    trainer_class, collator_class, options = Trainer, MossTTSDataCollator, {}
-    if args.guided_attention:
+    weights = report_channel_weights(args.codebooks)
+    trainer_class, options, collator = Trainer, {}, MossTTSDataCollator(processor, weights)
+    if args.guidance:
         model.set_attn_implementation("eager")
         tokenizer = processor.tokenizer
-        trainer_class, collator_class, options = (
+        classes = phoneme_classes(rows["phonemes"])
+        collator = GuidedDataCollator(processor, weights, phoneme_classes=classes or None)
+        trainer_class, options = (
             GuidedTrainer,
-            GuidedDataCollator,
             {
                 "text_bounds": tuple(tokenizer.convert_tokens_to_ids(token) for token in TEXT_BOUNDS),
                 "token_characters": torch.tensor([len(tokenizer.decode([token])) for token in range(len(tokenizer))]),
                 # Two heads of all layers but the last learned faster than one of two layers, at the same number of steps.
                 "guided_layers": tuple(range(model.config.language_config.num_hidden_layers - 1)),
                 "guided_heads": min(2, model.config.language_config.num_attention_heads),
-                "guidance": args.guided_attention,
+                "guidance": args.guidance,
                 "silence": SILENCE,
             },
         )
     trainer = trainer_class(
         model,
         training,
-        data_collator=collator_class(processor, report_channel_weights(args.codebooks)),
+        data_collator=collator,
         train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed),
         processing_class=processor,
         **options,

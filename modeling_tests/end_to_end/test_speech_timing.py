@@ -43,7 +43,8 @@ def test_durations_are_what_the_model_sums_up(tmp_path):
 def test_stresses_belong_to_vowels_and_words_to_their_letters():
     symbols = ["ˈ", "a", "n", " ", "t", "i", "."]
     timing = speech_timing.time_speech("An tee.", symbols, np.array([2, 1, 1, 2, 1, 2, 2, 1, 2]), 1.4)
-    assert timing["phonemes"] == [["a", 0.2, 0.4], ["n", 0.4, 0.6], ["t", 0.7, 0.9], ["i", 0.9, 1.1]]
+    said = [(phoneme["symbol"], phoneme["start"], phoneme["end"]) for phoneme in timing["phonemes"]]
+    assert said == [("a", 0.2, 0.4), ("n", 0.4, 0.6), ("t", 0.7, 0.9), ("i", 0.9, 1.1)]
     seconds, shares = zip(*timing["reading"])
     assert seconds == (0, 0.2, 0.4, 0.6, 0.7, 0.9, 1.1, 1.4)
     characters = [7 * share for share in shares]

@@ -39,6 +39,12 @@ def corpus(tmp_path_factory) -> Path:
     for number, text in enumerate(("One.", "Two and three.", "Four.", "Five, six.", "Never read.")):
         save_audio(draw.normal(0, 0.1, 24000 + 2400 * number).astype(np.float32), folder / f"{number}.wav", 24000)
         rows.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}", "split": "train"})
+        if number < 2:
+            rows[-1]["phonemes"] = [
+                {"symbol": "a", "start": 0.1, "end": 0.5},
+                {"symbol": "b", "start": 0.5, "end": 0.9},
+            ]
+            rows[-1]["reading"] = [[0.0, 0.0], [1.0, 1.0]]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "held_out.txt").write_text("never read\n")
     return folder
@@ -49,7 +55,7 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path, architecture):
     output = tmp_path / "run"
     common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
     sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", architecture]
-    others = ["--guided-attention", 1, "--held-out", corpus / "held_out.txt"]
+    others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
     (tmp_path / "phases.yaml").write_text(PHASES % 2)
     assert "4 rows of 2 speakers" in run("train_tts.py", *common, *sizes, *others)
     assert (output / "checkpoint-4").is_dir()

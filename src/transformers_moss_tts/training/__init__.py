@@ -15,9 +15,9 @@
 
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments
-from .guided_attention import GuidedDataCollator, GuidedTrainer, guided_attention_loss
+from .guided_training import GuidedDataCollator, GuidedTrainer, guided_attention_loss
 from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
-from .phonetic_loss import PhoneticLoss
+from .phonetic_loss import PhonemeHead, PhoneticLoss, phoneme_classes
 from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
 from .tts_data import TrainingSamples, encode_codes
 
@@ -29,6 +29,7 @@ __all__ = [
     "GuidedTrainer",
     "MossTTSDataCollator",
     "PhasedSamples",
+    "PhonemeHead",
     "PhoneticLoss",
     "RandomCrops",
     "TrainingPhase",
@@ -38,6 +39,7 @@ __all__ = [
     "guided_attention_loss",
     "load_phases",
     "load_recordings",
+    "phoneme_classes",
     "report_channel_weights",
     "schedule_arguments",
 ]

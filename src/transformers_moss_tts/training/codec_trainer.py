@@ -136,7 +136,7 @@ class CodecTrainer:
         eval_recordings (`list[np.ndarray]`, *optional*): recordings that are never trained on; the first few are written as
             samples.
         semantic_loss (`Callable`, *optional*): any text head on the quantized states.
-        phonemes (`list`, *optional*): of each recording its phonemes (symbol, start and end in seconds), or None where they
+        phonemes (`list`, *optional*): of each recording its phonemes (`symbol`, `start`, `end` in seconds), or None where they
             are not known; adds [`~transformers_moss_tts.training.PhoneticLoss`], which makes the first codebook phonetic.
 
     Raises:

@@ -12,9 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A semantic loss without a text model: the first codebook has to say which phonemes a frame holds."""
+"""Which phonemes a frame holds: a head that has to read them, and what codecs and generators pay for what it cannot read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ from torch import nn
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
 
 
-# Symbol, start and end in seconds.
-Phonemes = Sequence[tuple[str, float, float]]
+# Each with `symbol`, `start` and `end` in seconds.
+Phonemes = Sequence[Mapping[str, Any]]
 
 SLOTS_A_FRAME = 8
 UNKNOWN, SILENCE = -1, 0
@@ -36,7 +37,7 @@ _HALVES = ((1, 1, 1, 1, 0.5, 0, 0, 0), (0, 0, 0, 0.5, 1, 1, 1, 1))
 
 def phoneme_classes(recordings: Iterable[Phonemes | None]) -> dict[str, int]:
     """Numbers of all phonemes, from 1; 0 is silence."""
-    symbols = {symbol for phonemes in recordings for symbol, _, _ in phonemes or ()}
+    symbols = {phoneme["symbol"] for phonemes in recordings for phoneme in phonemes or ()}
     return {symbol: number for number, symbol in enumerate(sorted(symbols), 1)}
 
 
@@ -47,18 +48,52 @@ def phoneme_track(
     if phonemes is None:
         return np.full(num_slots, UNKNOWN, np.int16)
     track = np.full(num_slots, SILENCE, np.int16)
-    following = [start for _, start, _ in phonemes[1:]] + [float("inf")]
-    for (symbol, start, end), next_start in zip(phonemes, following):
-        end = next_start if next_start - end < _SHORTEST_PAUSE else end
-        track[round(start * slots_a_second) : round(end * slots_a_second)] = classes[symbol]
+    following = [phoneme["start"] for phoneme in phonemes[1:]] + [float("inf")]
+    for phoneme, next_start in zip(phonemes, following):
+        end = next_start if next_start - phoneme["end"] < _SHORTEST_PAUSE else phoneme["end"]
+        span = slice(round(phoneme["start"] * slots_a_second), round(end * slots_a_second))
+        track[span] = classes[phoneme["symbol"]]
     return track
+
+
+class PhonemeHead(nn.Module):
+    """
+    Reads from the state of a frame which phonemes its two halves hold.
+
+    Args:
+        width (`int`): of the states.
+        num_classes (`int`): of phonemes, with silence.
+    """
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.num_classes = num_classes
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, len(_HALVES) * num_classes)
+        halves = torch.tensor(_HALVES)
+        self.register_buffer("halves", halves / halves.sum(1, keepdim=True), persistent=False)
+
+    def forward(self, states: torch.Tensor, slots: torch.LongTensor) -> torch.Tensor:
+        """
+        Kullback-Leibler divergence of the phonemes, by their shares of the time, from what is read; a mean over the frames
+        that are known.
+
+        Args:
+            states (`torch.FloatTensor` of shape `(..., width)`)
+            slots (`torch.LongTensor` of shape `(..., SLOTS_A_FRAME)`): class at each time, `UNKNOWN` where it is not known.
+        """
+        is_known = (slots != UNKNOWN).all(-1)
+        shares = nn.functional.one_hot(slots.clamp(min=0), self.num_classes).float()
+        shares = torch.einsum("...sc,hs->...hc", shares, self.halves)
+        scores = self.linear(self.norm(states.float())).unflatten(-1, (len(_HALVES), -1))
+        divergence = nn.functional.kl_div(scores.log_softmax(-1), shares, reduction="none").sum(-1).mean(-1)
+        return (divergence * is_known).sum() / is_known.sum().clamp(min=1)
 
 
 class PhoneticLoss(nn.Module):
     """
-    Kullback-Leibler divergence of the phonemes in both halves of a frame, by their shares of the time, from what a linear
-    layer reads in the frame's first code. Generators learn to read from codes that are about sounds first, as those of
-    SpeechTokenizer (arXiv 2308.16692) and Mimi (arXiv 2410.00037), which learn it from a speech model.
+    What a [`PhonemeHead`] cannot read in a frame's first code. Generators learn to read from codes that are about sounds
+    first, as those of SpeechTokenizer (arXiv 2308.16692) and Mimi (arXiv 2410.00037), which learn it from a speech model.
 
     Args:
         model ([`MossAudioTokenizerModel`]): the codec; the states of its first codebook are kept at each forward pass.
@@ -67,12 +102,7 @@ class PhoneticLoss(nn.Module):
 
     def __init__(self, model: MossAudioTokenizerModel, num_classes: int):
         super().__init__()
-        width = model.config.quantizer_kwargs["rvq_dim"]
-        self.num_classes = num_classes
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, len(_HALVES) * num_classes)
-        halves = torch.tensor(_HALVES)
-        self.register_buffer("halves", halves / halves.sum(1, keepdim=True), persistent=False)
+        self.head = PhonemeHead(model.config.quantizer_kwargs["rvq_dim"], num_classes)
         self._states: torch.Tensor | None = None
         model.quantizer.quantizers[0].register_forward_hook(self._keep)
 
@@ -81,13 +111,7 @@ class PhoneticLoss(nn.Module):
 
     def forward(self, labels: torch.LongTensor) -> torch.Tensor:
         """The loss for `labels` `(batch_size, frames * SLOTS_A_FRAME)` of the last forward pass; unknown frames do not count."""
-        slots = labels.unflatten(1, (-1, SLOTS_A_FRAME))
-        is_known = (slots != UNKNOWN).all(-1)
-        shares = nn.functional.one_hot(slots.clamp(min=0), self.num_classes).float()
-        shares = torch.einsum("bfsc,hs->bfhc", shares, self.halves)
-        scores = self.head(self.norm(self._states.transpose(1, 2))).unflatten(-1, (len(_HALVES), -1))
-        divergence = nn.functional.kl_div(scores.log_softmax(-1), shares, reduction="none").sum(-1).mean(-1)
-        return (divergence * is_known).sum() / is_known.sum().clamp(min=1)
+        return self.head(self._states.transpose(1, 2), labels.unflatten(1, (-1, SLOTS_A_FRAME)))
 
 
-__all__ = ["PhoneticLoss", "phoneme_classes", "phoneme_track"]
+__all__ = ["PhonemeHead", "PhoneticLoss", "phoneme_classes", "phoneme_track"]

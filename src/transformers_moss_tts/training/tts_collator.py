@@ -34,7 +34,7 @@ def report_channel_weights(n_vq: int) -> list[float]:
     return [1.0, *([3.0, 3.0, 3.0, 2.0, 2.0, 2.0] + [1.0] * n_vq)[:n_vq]]
 
 
-def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTensor]:
+def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, Any]:
     """
     Turns a row into a training sample.
 
@@ -43,12 +43,13 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTens
         row (`Mapping`): `text` and `codes` `(frames, n_vq)`, or `audio` instead of codes, and optionally what else a user
             message has: `reference` (recordings or codes), `language`, `tokens`, `instruction`, `quality`, `sound_event`,
             `ambient_sound`. `reading`, pairs of seconds and of the share of the text's characters that is read by then, says
-            where in the text the recording is. Other columns are ignored.
+            where in the text the recording is; `phonemes` (`symbol`, `start` and `end` in seconds) say what is heard
+            when. Other columns are ignored.
 
     Returns:
         `input_ids` and `labels`, both `(length, 1 + n_vq)`. Labels are shifted: `labels[t]` is `input_ids[t + 1]` where that
         belongs to the assistant's reply, -100 elsewhere and where a codebook is silent. With `reading` also `reading`
-        `(length,)`: the share that is read in the middle of the frame to predict, NaN where none is.
+        `(length,)`: the share that is read in the middle of the frame to predict, NaN where none is. `phonemes` are kept.
 
     Raises:
         ValueError: if the row lacks text or codes, or the codes are of another codec.
@@ -69,6 +70,8 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTens
     sample = {"input_ids": input_ids, "labels": labels}
     if row.get("reading") is not None:
         sample["reading"] = _reading_of(row["reading"], labels[:, 1] != _IGNORED, processor.frame_rate)
+    if row.get("phonemes") is not None:
+        sample["phonemes"] = row["phonemes"]
     return sample
 
 

@@ -14,6 +14,7 @@ from transformers_moss_tts.training import (
     TrainingSamples,
     encode_sample,
     guided_attention_loss,
+    phoneme_classes,
 )
 
 
@@ -80,47 +81,86 @@ def test_the_collator_gives_the_share_that_is_read_in_each_frame():
     assert "reading" not in MossTTSDataCollator(processor)([known, row])
 
 
-def test_a_trainer_leads_the_heads_to_the_text(tmp_path):
+PHONEMES = [{"symbol": symbol, "start": 0.1 * i, "end": 0.1 * i + 0.1} for i, symbol in enumerate("abcba")]
+TEXT = "z one two three q"
+
+
+def guided_trainer(folder, phonemes: bool, max_steps: int) -> GuidedTrainer:
     processor = golden_processor()
-    reading = [[0.0, 0.0], [0.9, 1.0]]
-    rows = [
-        {"text": "z one two three q", "codes": torch.randint(0, 32, (12, 8)).tolist(), "reading": reading}
-        for _ in range(2)
-    ]
-    samples = TrainingSamples(Dataset.from_list(rows), processor, serialisations=("none",))
+    row = {"text": TEXT, "reading": [[0.0, 0.0], [0.9, 1.0]], "phonemes": PHONEMES}
     torch.manual_seed(0)
-    model = MossTTSDelayModel.from_pretrained(GOLDEN_TTS, attn_implementation="eager")
-    text = processor.tokenizer.encode(rows[0]["text"], add_special_tokens=False)
+    rows = [row | {"codes": torch.randint(0, 32, (12, 8)).tolist()} for _ in range(2)]
+    text = processor.tokenizer.encode(TEXT, add_special_tokens=False)
     prompt = encode_sample(processor, rows[0])["input_ids"][:, 0].tolist()
     first = prompt.index(text[0])
     assert prompt[first : first + len(text)] == text and prompt.index(text[-1]) == first + len(text) - 1
-    trainer = GuidedTrainer(
-        model,
+    return GuidedTrainer(
+        MossTTSDelayModel.from_pretrained(GOLDEN_TTS, attn_implementation="eager"),
         TrainingArguments(
-            str(tmp_path),
-            max_steps=40,
+            str(folder),
+            max_steps=max_steps,
             learning_rate=1e-2,
+            lr_scheduler_type="constant",
             per_device_train_batch_size=2,
             remove_unused_columns=False,
+            save_steps=5,
+            logging_steps=1,
             report_to="none",
             use_cpu=True,
         ),
-        data_collator=GuidedDataCollator(processor),
-        train_dataset=samples,
+        data_collator=GuidedDataCollator(processor, phoneme_classes=phoneme_classes([PHONEMES]) if phonemes else None),
+        train_dataset=TrainingSamples(Dataset.from_list(rows), processor, serialisations=("none",)),
         token_characters=torch.ones(len(processor.tokenizer), dtype=torch.long),
         text_bounds=(text[0], text[-1]),  # neither is in the template
         guided_layers=(0, 1),
     )
+
+
+@pytest.mark.parametrize("phonemes", [False, True])
+def test_a_trainer_leads_the_heads_to_the_text_and_the_states_to_the_phonemes(tmp_path, phonemes):
+    trainer = guided_trainer(tmp_path, phonemes, max_steps=40)
+    samples = trainer.train_dataset
     batch = trainer.data_collator([samples[0], samples[1]])
-    plain = {name: value for name, value in batch.items() if name != "reading"}
+    plain = {name: value for name, value in batch.items() if name not in ("reading", "phonemes")}
 
     def guided_part() -> float:
         with torch.no_grad():
-            return (trainer.compute_loss(model, batch) - model(**plain).loss).item()
+            return (trainer.compute_loss(trainer.model, batch) - trainer.model(**plain).loss).item()
 
     before = guided_part()
     trainer.train()
-    model.eval()
-    assert guided_part() < 0.5 * before
+    trainer.model.eval()
+    assert guided_part() < (0.35 if phonemes else 0.5) * before
     with pytest.raises(RuntimeError, match="size"):
         guided_attention_loss(torch.zeros(1, 1, 5, 5), *masks())
+
+
+def test_the_phoneme_head_goes_on_where_it_was(tmp_path):
+    whole = guided_trainer(tmp_path / "whole", True, max_steps=10)
+    whole.train()
+    guided_trainer(tmp_path / "parts", True, max_steps=5).train()
+    parts = guided_trainer(tmp_path / "parts", True, max_steps=10)
+    parts.train(resume_from_checkpoint=True)
+    for one, other in ((whole.model, parts.model), (whole.phoneme_head, parts.phoneme_head)):
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[name], tensor, msg=name)
+    # It is no part of the model.
+    assert type(MossTTSDelayModel.from_pretrained(tmp_path / "parts" / "checkpoint-10")) is MossTTSDelayModel
+
+
+def test_the_collator_gives_the_phonemes_of_each_frame():
+    processor = golden_processor()
+    row = {"text": TEXT, "codes": torch.randint(0, 32, (12, 8))}
+    collator = GuidedDataCollator(processor, phoneme_classes=phoneme_classes([PHONEMES]))
+    batch = collator([row | {"phonemes": PHONEMES}, row])
+    assert batch["phonemes"].shape == (*batch["input_ids"].shape[:2], 8)
+    first, second = batch["phonemes"]
+    assert (second == -1).all()
+    is_frame = (first != -1).all(-1)
+    kept = batch["labels"].shape[1]
+    assert torch.equal(is_frame[-kept:], batch["labels"][0, :, 1] != -100)
+    slots = first[is_frame].flatten()
+    numbers = {symbol: number for number, symbol in enumerate("abc", 1)}
+    middle = [round((phoneme["start"] + 0.05) * 8 * processor.frame_rate) for phoneme in PHONEMES]
+    expected = [numbers[phoneme["symbol"]] for phoneme, slot in zip(PHONEMES, middle) if slot < len(slots)]
+    assert len(expected) >= 3 and [int(slots[slot]) for slot in middle if slot < len(slots)] == expected

@@ -11,17 +11,22 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Guided attention: shows a small generator where in the text it is."""
+"""Guided training: shows a small generator where in the text it is, and which sounds come next."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .phonetic_loss import SLOTS_A_FRAME, UNKNOWN, PhonemeHead, Phonemes, phoneme_track
 from .tts_collator import MossTTSDataCollator, encode_sample
 
 
+_HEAD_FILE = "phoneme_head.safetensors"
 # Of the diagonal: in parts of the text where the pace is taken for even, and in characters where it is known.
 _EVEN_WIDTH, _KNOWN_WIDTH = 0.07, 1.5
 
@@ -64,31 +69,62 @@ def guided_attention_loss(
 
 
 class GuidedDataCollator(MossTTSDataCollator):
-    """[`MossTTSDataCollator`] that also gives `reading` `(batch_size, length)`, NaN where it is not known, to [`GuidedTrainer`]."""
+    """
+    [`MossTTSDataCollator`] that also gives [`GuidedTrainer`] what is known of the speech: `reading` `(batch_size, length)`, NaN
+    where it is not known, and with `phoneme_classes` `phonemes` `(batch_size, length, slots)`, -1 where they are not.
+
+    Args:
+        processor ([`MossTTSDelayProcessor`]): of the model in training.
+        channelwise_loss_weight (`list[float]`, *optional*): as for [`MossTTSDataCollator`].
+        phoneme_classes (`dict[str, int]`, *optional*): numbers of the phonemes that rows have, see
+            [`~transformers_moss_tts.training.phoneme_classes`].
+    """
+
+    def __init__(
+        self,
+        processor,
+        channelwise_loss_weight: list[float] | None = None,
+        phoneme_classes: dict[str, int] | None = None,
+    ):
+        super().__init__(processor, channelwise_loss_weight)
+        self.phoneme_classes = phoneme_classes
 
     def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         samples = [row if "labels" in row else encode_sample(self.processor, row) for row in rows]
         batch = super().__call__(samples)
-        reading = torch.full(batch["input_ids"].shape[:2], float("nan"))
+        shape = batch["input_ids"].shape[:2]
+        batch["reading"] = torch.full(shape, float("nan"))
+        if self.phoneme_classes is not None:
+            batch["phonemes"] = torch.full((*shape, SLOTS_A_FRAME), UNKNOWN)
         for index, sample in enumerate(samples):
             if "reading" in sample:
-                reading[index, -len(sample["reading"]) :] = sample["reading"]
-        return batch | {"reading": reading}
+                batch["reading"][index, -len(sample["reading"]) :] = sample["reading"]
+            if "phonemes" in sample and self.phoneme_classes is not None:
+                is_frame = sample["labels"][:, 1] != -100
+                batch["phonemes"][index, -len(is_frame) :][is_frame] = self._slots(sample["phonemes"], is_frame.sum())
+        return batch
+
+    def _slots(self, phonemes: Phonemes, num_frames: int) -> torch.LongTensor:
+        rate = SLOTS_A_FRAME * self.processor.frame_rate
+        track = phoneme_track(phonemes, SLOTS_A_FRAME * int(num_frames), rate, self.phoneme_classes)
+        return torch.from_numpy(track).long().unflatten(0, (-1, SLOTS_A_FRAME))
 
 
 class GuidedTrainer(Trainer):
     """
-    [`~transformers.Trainer`] that adds [`guided_attention_loss`] of the first heads of some layers to the loss of a generator.
-    Its model must run with eager attention. What is read stands between two tokens of the text channel. With
-    [`GuidedDataCollator`] and rows that have `reading` the heads follow what is known, else an even pace.
+    [`~transformers.Trainer`] that adds to the loss of a generator [`guided_attention_loss`] of the first heads of some layers,
+    and what a [`PhonemeHead`] cannot read in the last state of the phonemes that come next. Its model must run with eager
+    attention. What is read stands between two tokens of the text channel. With [`GuidedDataCollator`] and rows that have
+    `reading` the heads follow what is known, else an even pace; phonemes count where rows have them. The phoneme head is saved
+    beside checkpoints and is no part of the model.
 
     Args:
         text_bounds (`tuple[int, int]`): ids of the tokens before and after the text.
         token_characters (`torch.LongTensor` of shape `(vocab_size,)`): how many characters each token has.
         guided_layers (`tuple[int, ...]`): layers whose first heads are guided.
         guided_heads (`int`): how many of each layer.
-        guidance (`float`): weight of the loss.
-        silence (`tuple[float, float]`): frames before and after the speech.
+        guidance (`float`): weight of both losses.
+        silence (`tuple[float, float]`): frames before and after the speech, where the pace is taken for even.
     """
 
     def __init__(
@@ -109,17 +145,34 @@ class GuidedTrainer(Trainer):
         self.guided_heads = guided_heads
         self.guidance = guidance
         self.silence = silence
+        classes = getattr(self.data_collator, "phoneme_classes", None)
+        self.phoneme_head = None
+        if classes is not None:
+            width = self.model.config.get_text_config().hidden_size
+            head = PhonemeHead(width, 1 + len(classes)).to(self.args.device)
+            self.phoneme_head = self.accelerator.prepare_model(head)
+
+    def create_optimizer(self, *args, **kwargs):
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if is_new and self.phoneme_head is not None:
+            optimizer.add_param_group({"params": list(self.phoneme_head.parameters()), "weight_decay": 0.0})
+        return optimizer
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
-        reading = inputs.get("reading")
-        inputs = {name: value for name, value in inputs.items() if name != "reading"}
+        known = {name: inputs[name] for name in ("reading", "phonemes") if name in inputs}
+        inputs = {name: value for name, value in inputs.items() if name not in known}
+        options = {"output_attentions": True, "output_hidden_states": self.phoneme_head is not None}
         loss, outputs = super().compute_loss(
-            model, inputs | {"output_attentions": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
+            model, inputs | options, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         guided = [outputs.attentions[layer][:, : self.guided_heads] for layer in self.guided_layers]
-        loss = loss + self.guidance * guided_attention_loss(
-            torch.cat(guided, dim=1), *self._masks(inputs), reading, self.silence
+        guide = guided_attention_loss(
+            torch.cat(guided, dim=1), *self._masks(inputs), known.get("reading"), self.silence
         )
+        if self.phoneme_head is not None:
+            guide = guide + self.phoneme_head(outputs.hidden_states[-1], known["phonemes"])
+        loss = loss + self.guidance * guide
         return (loss, outputs) if return_outputs else loss
 
     def _masks(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.LongTensor, torch.BoolTensor]:
@@ -129,6 +182,19 @@ class GuidedTrainer(Trainer):
         is_text = (opened > 0) & (closed == 0) & (tokens != first)
         is_frame = torch.nn.functional.pad(labels[..., 1] != -100, (tokens.shape[1] - labels.shape[1], 0))
         return self.token_characters[tokens] * is_text, is_frame
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        if self.phoneme_head is not None and self.args.should_save:
+            folder = Path(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            head = self.accelerator.unwrap_model(self.phoneme_head)
+            save_file(head.state_dict(), folder / _HEAD_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.phoneme_head is not None:
+            head = self.accelerator.unwrap_model(self.phoneme_head)
+            head.load_state_dict(load_file(Path(resume_from_checkpoint, _HEAD_FILE)))
 
 
 __all__ = ["GuidedDataCollator", "GuidedTrainer", "guided_attention_loss"]
