@@ -26,7 +26,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
-from .remote_code import MODULE
+from ..remote_code import MODULE
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")

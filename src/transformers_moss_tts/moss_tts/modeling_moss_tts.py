@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 from ..channel_loss import channel_sums, weighted_loss
 from ..checkpoint_conversion import take_released_names
 from ..few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
-from ..hub.remote_code import RemoteCodeMixin
+from ..remote_code import RemoteCodeMixin
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts import MossTTSDelayConfig
 from .generation_moss_tts import MossTTSGenerationMixin

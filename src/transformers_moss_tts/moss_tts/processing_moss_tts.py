@@ -29,7 +29,6 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import PROCESSOR_NAME, cached_file, logging
 
 from ..audio_io import AudioInput, load_audio, normalize_loudness, save_audio
-from ..hub.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
 from ..hub.upload import upload
 from ..prompt_template import (
     AUDIO_PLACEHOLDER,
@@ -41,6 +40,7 @@ from ..prompt_template import (
     merge_adjacent_audio,
     user_parts,
 )
+from ..remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
 from ..text_normalization import normalize_text
 from .configuration_moss_tts import MossTTSDelayConfig
 from .delay_pattern import apply_delay_pattern, split_audio_codes

@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
 from ..channel_loss import channel_sums, weighted_loss
 from ..few_row_linear import use_few_row_linears
-from ..hub.remote_code import RemoteCodeMixin
+from ..remote_code import RemoteCodeMixin
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
 from .generation_moss_tts_local import MossTTSLocalGenerationMixin, MossTTSLocalV1GenerationMixin
