@@ -159,7 +159,8 @@ def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor,
     table = output / f"{folder.resolve().name}-{digest[:12]}.parquet"
     if not table.exists():
         rows.to_parquet(table)
-    return encode_codes(Dataset.from_parquet(str(table), cache_dir=str(output / "cache")), processor)
+    cache = output / "cache"
+    return encode_codes(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
 
 
 def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:

@@ -5,18 +5,16 @@ import pytest
 import torch
 from datasets import Dataset, interleave_datasets
 from safetensors.torch import load_file
-from tiny_models import GOLDEN_TTS, golden_processor, small_codec
+from tiny_models import GOLDEN_TTS, golden_processor
 from transformers import Trainer, TrainingArguments
 
 from transformers_moss_tts import MossTTSDelayModel
-from transformers_moss_tts.audio_io import save_audio
 from transformers_moss_tts.moss_tts.delay_pattern import apply_delay_pattern
 from transformers_moss_tts.training import (
     MossTTSDataCollator,
     PhasedSamples,
     TrainingPhase,
     TrainingSamples,
-    encode_codes,
     encode_sample,
     load_phases,
     report_channel_weights,
@@ -197,34 +195,13 @@ def test_long_samples_are_left_out(processor, caplog):
         ({"sequence_dropout": -0.1}, "`sequence_dropout` must be between 0 and 1"),
         ({"rows": rows().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
         ({"rows": rows().select([])}, "no rows"),
+        ({"rows": rows().map(lambda row: {"codes": [row["codes"][0][:4]]})}, r"Row 0 .* \(frames, 8\), got \(1, 4\)"),
+        ({"rows": rows().map(lambda row: {"codes": [[32] * 8]})}, "Row 0 .* between 0 and 31, got 32 to 32"),
     ],
 )
 def test_bad_samples(processor, changes, message):
     with pytest.raises(ValueError, match=message):
         TrainingSamples(**{"rows": rows(), "processor": processor} | changes)
-
-
-def test_codes_are_computed_once(tmp_path):
-    processor = golden_processor(small_codec())
-    draw = np.random.default_rng(0)
-    paths = [str(tmp_path / f"{i}.wav") for i in range(3)]
-    for i, path in enumerate(paths):
-        save_audio(draw.normal(0, 0.1, 6000 + 1920 * i).astype(np.float32), path, 24000)
-    table = Dataset.from_dict({"audio": paths, "text": ["a", "b", "c"]})
-    calls = []
-    encode_audio = processor.encode_audio
-    processor.encode_audio = lambda audio: calls.append(len(audio)) or encode_audio(audio)
-    table.to_parquet(tmp_path / "table.parquet")
-    stored = Dataset.from_parquet(str(tmp_path / "table.parquet"), cache_dir=str(tmp_path / "cache"))
-    encoded = encode_codes(stored, processor, batch_size=2)
-    assert encoded.column_names == ["text", "codes"] and calls == [2, 1]
-    for path, row in zip(paths, encoded):
-        assert torch.equal(torch.tensor(row["codes"]), encode_audio([path])[0])
-    assert encode_codes(stored, processor, batch_size=2)["codes"] == encoded["codes"] and calls == [2, 1]
-    other = golden_processor(small_codec(seed=1))
-    assert encode_codes(stored, other, batch_size=2)["codes"] != encoded["codes"]
-    with pytest.raises(ValueError, match="no column 'audio'"):
-        encode_codes(encoded, processor)
 
 
 def arguments(folder, **changes) -> TrainingArguments:

@@ -14,6 +14,7 @@
 """Audio input and output: the only module that opens, resamples, levels or writes audio."""
 
 import contextlib
+import hashlib
 import io
 import os
 import tempfile
@@ -88,6 +89,31 @@ def load_audio(
     return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
+def read_audio_file(audio: AudioInput) -> AudioInput:
+    """
+    The bytes of the file that a path, URL, open file or `datasets` row points to; arrays as they are. [`load_audio`] takes both.
+
+    Raises:
+        ValueError: missing file, or a URL that cannot be read.
+    """
+    if isinstance(audio, dict):
+        names = [name for name in ("array", "audio", "bytes", "path") if audio.get(name) is not None]
+        return read_audio_file(audio[names[0]]) if names and names[0] in ("bytes", "path") else audio
+    if isinstance(audio, str) and audio.startswith(("http://", "https://")):
+        return _download(audio)
+    if isinstance(audio, str | os.PathLike):
+        return _existing(audio).read_bytes()
+    return audio.read() if hasattr(audio, "read") else audio
+
+
+def audio_digest(audio: AudioInput) -> str:
+    """SHA-256 of what [`read_audio_file`] returned: of the bytes of a file, or of samples and rate."""
+    if isinstance(audio, bytes | bytearray):
+        return hashlib.sha256(audio).hexdigest()
+    waveform, rate = _read(audio, None)
+    return hashlib.sha256(f"{rate} {waveform.shape} ".encode() + waveform.tobytes()).hexdigest()
+
+
 def normalize_loudness(waveform: np.ndarray, target_dbfs: float = -20.0, max_gain_db: float = 3.0) -> np.ndarray:
     """
     Moves the mean power of a waveform towards `target_dbfs` (dB of full scale) by at most `max_gain_db` either way: what
@@ -150,16 +176,19 @@ def _read(audio: AudioInput, array_sampling_rate: int | None) -> tuple[np.ndarra
     if isinstance(audio, str) and audio.startswith(("http://", "https://")):
         return _decode(io.BytesIO(_download(audio)), _describe(audio))
     if isinstance(audio, str | os.PathLike):
-        path = Path(audio)
-        if not path.is_file():
-            raise ValueError(f"There is no audio file {str(path)!r}.")
-        with path.open("rb") as file:
+        with _existing(audio).open("rb") as file:
             return _decode(file, _describe(audio))
     if hasattr(audio, "read"):
         return _decode(io.BytesIO(audio.read()), _describe(audio))
     raise TypeError(
         f"Audio must be a path, URL, bytes, binary file, array, tensor or dict, got {type(audio).__name__}."
     )
+
+
+def _existing(path: str | os.PathLike) -> Path:
+    if not Path(path).is_file():
+        raise ValueError(f"There is no audio file {str(path)!r}.")
+    return Path(path)
 
 
 def _read_dict(audio: dict[str, Any]) -> tuple[np.ndarray, int | None]:

@@ -624,7 +624,8 @@ class MossTTSDelayProcessor(ProcessorMixin):
             return max(1, round(duration_seconds * self.frame_rate))
         if tokens is not None and (int(tokens) != tokens or tokens <= 0):
             raise ValueError(f"`tokens` must be a whole number above 0 (frames of 80 ms), got {tokens}.")
-        return tokens
+        # Tables give 12.0 where another row has none.
+        return None if tokens is None else int(tokens)
 
     @property
     def frame_rate(self) -> float:

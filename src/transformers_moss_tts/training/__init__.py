@@ -13,13 +13,17 @@
 # limitations under the License.
 """Training of codec and generators from recordings. Needs the `train` extra."""
 
+from .channel_metrics import channel_loss_metrics, keep_channel_losses
+from .code_encoding import encode_codes, serialise_lengths
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments
 from .guided_training import GuidedDataCollator, GuidedTrainer, guided_attention_loss
+from .lora_presets import lora_target_modules
 from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
 from .phonetic_loss import PhonemeHead, PhoneticLoss, phoneme_classes
+from .speech_table import load_rows
 from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
-from .tts_data import TrainingSamples, encode_codes
+from .tts_data import TrainingSamples
 
 
 __all__ = [
@@ -34,12 +38,17 @@ __all__ = [
     "RandomCrops",
     "TrainingPhase",
     "TrainingSamples",
+    "channel_loss_metrics",
     "encode_codes",
     "encode_sample",
     "guided_attention_loss",
+    "keep_channel_losses",
     "load_phases",
     "load_recordings",
+    "load_rows",
+    "lora_target_modules",
     "phoneme_classes",
     "report_channel_weights",
     "schedule_arguments",
+    "serialise_lengths",
 ]

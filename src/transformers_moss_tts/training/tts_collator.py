@@ -52,11 +52,13 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, Any]:
         `(length,)`: the share that is read in the middle of the frame to predict, NaN where none is. `phonemes` are kept.
 
     Raises:
-        ValueError: if the row lacks text or codes, or the codes are of another codec.
+        ValueError: if the row lacks text or codes, or the codes are none or of another codec.
     """
     spoken = row.get("codes") if row.get("codes") is not None else row.get("audio")
     if spoken is None:
         raise ValueError(f"A row needs `codes` (or `audio`), got the columns {', '.join(map(str, row))}.")
+    if row.get("codes") is not None and len(row["codes"]) == 0:
+        raise ValueError("`codes` has no frames.")
     message = {name: row.get(name) for name in USER_FIELDS}
     message["reference"] = _reference_of(row)
     user = processor.build_user_message(**message)
@@ -87,17 +89,18 @@ def _reference_of(row: Mapping[str, Any]) -> list | None:
     reference = row.get("reference")
     if reference is None:
         return None
-    references = reference if isinstance(reference, list) and not _is_code_rows(reference) else [reference]
+    references = reference if isinstance(reference, list) and not is_code_rows(reference) else [reference]
     return [None if item is None else _codes_of(item) for item in references]
 
 
-def _is_code_rows(value: Any) -> bool:
+def is_code_rows(value: Any) -> bool:
+    """Whether a value of a table is codes `(frames, n_vq)`."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], list) and isinstance(value[0][0], int)
 
 
 def _codes_of(value: Any) -> Any:
     """Codes that `datasets` returned as lists, as a tensor; everything else as it is."""
-    return torch.tensor(value) if _is_code_rows(value) else value
+    return torch.tensor(value) if is_code_rows(value) else value
 
 
 class MossTTSDataCollator:
@@ -110,9 +113,11 @@ class MossTTSDataCollator:
         processor ([`MossTTSDelayProcessor`]): of the model in training.
         channelwise_loss_weight (`list[float]`, *optional*): weights of the channels' losses, text first, for instance
             [`report_channel_weights`]. All labels weigh the same by default.
+        packing (`bool`): put the samples of a batch one behind the other instead of padding them. Positions begin anew with each
+            and attention stays inside it, so loss and gradients are those of the padded batch.
     """
 
-    def __init__(self, processor, channelwise_loss_weight: list[float] | None = None):
+    def __init__(self, processor, channelwise_loss_weight: list[float] | None = None, packing: bool = False):
         num_channels = 1 + processor.model_config.n_vq
         if channelwise_loss_weight is not None and len(channelwise_loss_weight) != num_channels:
             raise ValueError(
@@ -120,10 +125,17 @@ class MossTTSDataCollator:
             )
         self.processor = processor
         self.channelwise_loss_weight = channelwise_loss_weight
+        self.packing = packing
 
-    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         """Takes rows as [`encode_sample`] describes them, or what it returned."""
         samples = [row if "labels" in row else encode_sample(self.processor, row) for row in rows]
+        batch = _pack(samples) if self.packing else self._pad(samples)
+        if self.channelwise_loss_weight is not None:
+            batch["channelwise_loss_weight"] = torch.tensor(self.channelwise_loss_weight)
+        return batch
+
+    def _pad(self, samples: list[Mapping[str, torch.LongTensor]]) -> dict[str, Any]:
         config = self.processor.model_config
         lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
         longest = int(lengths.max())
@@ -135,12 +147,22 @@ class MossTTSDataCollator:
             labels[index, longest - len(sample["labels"]) :] = sample["labels"]
         is_labelled = (labels != _IGNORED).any(0).any(-1)
         num_kept = longest - int(is_labelled.int().argmax())
-        batch = {
+        return {
             "input_ids": input_ids,
             "attention_mask": torch.arange(longest) >= (longest - lengths)[:, None],
             "labels": labels[:, -num_kept:],
             "logits_to_keep": num_kept,
         }
-        if self.channelwise_loss_weight is not None:
-            batch["channelwise_loss_weight"] = torch.tensor(self.channelwise_loss_weight)
-        return batch
+
+
+def _pack(samples: list[Mapping[str, torch.LongTensor]]) -> dict[str, Any]:
+    labels = torch.cat([sample["labels"] for sample in samples])
+    kept = (labels != _IGNORED).any(-1).nonzero().flatten()
+    return {
+        "input_ids": torch.cat([sample["input_ids"] for sample in samples])[None],
+        # By positions that begin anew transformers knows where a sample ends, if there is neither a mask nor a cache.
+        "position_ids": torch.cat([torch.arange(len(sample["input_ids"])) for sample in samples])[None],
+        "use_cache": False,
+        "labels": labels[None, kept],
+        "logits_to_keep": kept,
+    }

@@ -13,81 +13,22 @@
 # limitations under the License.
 """Rows of `datasets` for training the generators."""
 
-import hashlib
-import io
 import random
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
 import torch
-from datasets import Array2D, Audio, Dataset
+from datasets import Dataset
 from torch.utils.data import Dataset as TorchDataset
 from transformers.utils import logging
 
-from .tts_collator import encode_sample
+from .tts_collator import encode_sample, is_code_rows
 
 
 logger = logging.get_logger(__name__)
 
 # How the report serialises every sample: with its number of frames in the prompt, and without.
 SERIALISATIONS = ("set", "none")
-
-
-def encode_codes(rows: Dataset, processor, batch_size: int = 16, audio_column: str = "audio") -> Dataset:
-    """
-    Adds the column `codes` `(frames, n_vq)` to rows with recordings, and takes the recordings away. `datasets` caches the
-    result by rows and codec, so that a second call reads it from the disk.
-
-    Args:
-        rows (`Dataset`): `audio_column` holds paths or what `datasets.Audio` takes.
-        processor ([`MossTTSDelayProcessor`]): its codec encodes.
-        batch_size (`int`): recordings a forward pass.
-        audio_column (`str`): name of the column.
-
-    Raises:
-        ValueError: if there is no such column, or a recording cannot be read.
-    """
-    if audio_column not in rows.column_names:
-        raise ValueError(f"There is no column {audio_column!r}; the columns are {', '.join(rows.column_names)}.")
-    if isinstance(rows.features[audio_column], Audio):
-        rows = rows.cast_column(audio_column, Audio(decode=False))
-    n_vq = processor.model_config.n_vq
-
-    def encode(batch: dict[str, list]) -> dict[str, list]:
-        return {
-            "codes": [codes.numpy() for codes in processor.encode_audio([_opened(a) for a in batch[audio_column]])]
-        }
-
-    features = rows.features.copy()
-    features.pop(audio_column)
-    features["codes"] = Array2D((None, n_vq), "int16")
-    fingerprint = hashlib.sha256(f"{rows._fingerprint} {_codec_fingerprint(processor)} {n_vq}".encode()).hexdigest()
-    return rows.map(
-        encode,
-        batched=True,
-        batch_size=batch_size,
-        remove_columns=[audio_column],
-        features=features,
-        new_fingerprint=fingerprint[:32],
-        desc="codes",
-    )
-
-
-def _opened(audio: Any) -> Any:
-    if isinstance(audio, dict) and audio.get("bytes") is not None:
-        return io.BytesIO(audio["bytes"])
-    return audio["path"] if isinstance(audio, dict) and "path" in audio else audio
-
-
-def _codec_fingerprint(processor) -> str:
-    """Changes with every weight that the codes depend on."""
-    digest = hashlib.sha256()
-    for name, tensor in processor.audio_tokenizer.state_dict().items():
-        if not name.startswith(("decoder.", "quantizer.output_proj.")):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class TrainingSamples(TorchDataset):
@@ -110,7 +51,8 @@ class TrainingSamples(TorchDataset):
         seed (`int`): of the draws.
 
     Raises:
-        ValueError: unknown serialisations, a share that is none, references without speakers, or no rows.
+        ValueError: unknown serialisations, a share that is none, references without speakers, no rows, or codes of another
+            codec or number of codebooks.
     """
 
     def __init__(
@@ -170,10 +112,8 @@ class TrainingSamples(TorchDataset):
         row_index, serialisation = divmod(self._kept[index], len(self.serialisations))
         row = dict(self.rows[row_index])
         row["codes"] = np.asarray(row["codes"], dtype=np.int64)
-        if self.serialisations[serialisation] == "set":
-            row["tokens"] = len(row["codes"])
-        else:
-            row["tokens"] = None
+        is_set = self.serialisations[serialisation] == "set"
+        row["tokens"] = (row.get("tokens") or len(row["codes"])) if is_set else None
         if row.get("reference") is None:
             row["reference"] = self._draw_reference(row_index, random.Random(f"{self.seed} {draw} {index}"))
         sample = encode_sample(self.processor, row)
@@ -198,11 +138,30 @@ class TrainingSamples(TorchDataset):
         return codes[: int(self.processor.max_reference_duration * self.processor.frame_rate)]
 
     def _estimate_lengths(self) -> list[int]:
-        """Positions of each sample, with a reference as long as an average recording."""
-        frames = [len(codes) for codes in self.rows["codes"]]
+        """Positions of each sample, with a drawn reference as long as an average recording."""
         span = self.processor.model_config.n_vq + 1  # flush rows, start and end of a span
-        reference = round(self.reference_share * (sum(frames) / len(frames) + span))
+        names = [name for name in ("codes", "text", "reference") if name in self.rows.column_names]
         tokenizer = self.processor.tokenizer
-        texts = [len(tokenizer.encode(text or "", add_special_tokens=False)) for text in self.rows["text"]]
-        template = len(encode_sample(self.processor, self.rows[0])["input_ids"]) - frames[0] - texts[0]
-        return [f + t + template + reference for f, t in zip(frames, texts) for _ in self.serialisations]
+        frames, others = [], []
+        for number, row in enumerate(self.rows.select_columns(names)):
+            self._check_codes(number, row["codes"])
+            frames.append(len(row["codes"]))
+            text = len(tokenizer.encode(row.get("text") or "", add_special_tokens=False))
+            given = [item for item in row.get("reference") or [] if is_code_rows(item)]
+            others.append(text + sum(len(item) + span for item in given))
+        drawn = round(self.reference_share * (sum(frames) / len(frames) + span))
+        template = len(encode_sample(self.processor, self.rows[0])["input_ids"]) - frames[0] - others[0]
+        return [f + o + template + drawn for f, o in zip(frames, others) for _ in self.serialisations]
+
+    def _check_codes(self, number: int, codes: list[list[int]]) -> None:
+        config = self.processor.model_config
+        values = np.asarray(codes)
+        if values.ndim != 2 or values.shape[1] != config.n_vq or len(values) == 0:
+            raise ValueError(
+                f"Row {number} cannot be trained on: `codes` must have shape (frames, {config.n_vq}), got {values.shape}."
+            )
+        if not 0 <= values.min() <= values.max() < config.audio_vocab_size:
+            raise ValueError(
+                f"Row {number} cannot be trained on: `codes` must be between 0 and {config.audio_vocab_size - 1}, got "
+                f"{values.min()} to {values.max()}: are they of another codec?"
+            )

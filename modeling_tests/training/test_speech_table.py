@@ -1,0 +1,169 @@
+"""Tables of recordings, from files, folders and `datasets`, and the reference's as they are."""
+
+import csv
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from tiny_models import golden_processor, small_codec
+
+from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.training import TrainingSamples, encode_codes, encode_sample, load_rows
+
+
+ROWS = [
+    {"audio": "clips/0.wav", "text": "One.", "language": "English"},
+    {"audio": "clips/1.wav", "text": "Two.", "language": "English"},
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of recordings, which is not the working directory."""
+    draw = np.random.default_rng(0)
+    (tmp_path / "corpus" / "clips").mkdir(parents=True)
+    for number in range(3):
+        samples = draw.normal(0, 0.1, 6000 + 1920 * number).astype(np.float32)
+        save_audio(samples, tmp_path / "corpus" / "clips" / f"{number}.wav", 24000)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "corpus"
+
+
+def write_jsonl(path, rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_csv(path, rows) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_parquet(path, rows) -> None:
+    Dataset.from_list(rows).to_parquet(path)
+
+
+def assert_is_corpus(rows, folder) -> None:
+    assert [(row["text"], row["audio"]) for row in rows] == [
+        (text, str(folder / "clips" / f"{number}.wav")) for number, text in enumerate(("One.", "Two."))
+    ]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "name,write",
+    [
+        ("rows.jsonl", write_jsonl),
+        ("rows.json", write_jsonl),
+        ("rows.csv", write_csv),
+        ("rows.parquet", write_parquet),
+    ],
+)
+def test_tables_of_files(folder, name, write, streaming):
+    write(folder / name, ROWS)
+    assert_is_corpus(load_rows(folder / name, streaming=streaming), folder)
+    write(folder / f"metadata-0{(folder / name).suffix}", ROWS[:1])
+    write(folder / f"metadata-1{(folder / name).suffix}", ROWS[1:])
+    assert_is_corpus(load_rows(folder, streaming=streaming), folder)
+    assert_is_corpus(load_rows(f"corpus/metadata-*{(folder / name).suffix}", streaming=streaming), folder)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_folders_of_other_kinds(folder, streaming, caplog):
+    write_jsonl(folder / "metadata.jsonl", [{"file_name": row["audio"], "text": row["text"]} for row in ROWS])
+    assert_is_corpus(load_rows(folder, streaming=streaming), folder)
+    (folder / "metadata.jsonl").unlink()
+    for number, text in enumerate(("One.", " Two.\n")):
+        (folder / "clips" / f"{number}.txt").write_text(text)
+    with caplog.at_level(logging.WARNING):
+        assert_is_corpus(load_rows(folder, streaming=streaming), folder)
+    assert "1 of 3 recordings have no .txt" in caplog.text
+    rows = load_rows(folder)
+    rows.save_to_disk(folder.parent / "saved")
+    assert_is_corpus(load_rows(folder.parent / "saved", streaming=streaming), folder)
+
+
+def test_a_repository_of_the_hub(folder):
+    """As `push_to_hub` lays it out, with the recordings inside."""
+    files = [{"bytes": (folder / row["audio"]).read_bytes(), "path": None} for row in ROWS]
+    (folder / "data").mkdir()
+    rows = Dataset.from_list([row | {"audio": file} for row, file in zip(ROWS, files)])
+    rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    shutil.rmtree(folder / "clips")
+    processor = golden_processor(small_codec())
+    encoded = encode_codes(load_rows(folder), processor, cache_dir=folder)
+    assert encoded["text"][:] == ["One.", "Two."] and [len(codes) for codes in encoded["codes"]] == [3, 4]
+
+
+def test_paths_of_the_working_directory(folder):
+    rows = [row | {"audio": f"corpus/{row['audio']}", "ref_audio": "corpus/clips/2.wav"} for row in ROWS]
+    (folder / "tables").mkdir()
+    write_jsonl(folder / "tables" / "rows.jsonl", rows)
+    assert load_rows(folder / "tables" / "rows.jsonl").to_list() == rows
+
+
+REFERENCE_ROWS = {
+    "plain": {"audio": "clips/0.wav", "text": "One.", "language": "English"},
+    "clone": {"audio": "clips/0.wav", "text": "One.", "ref_audio": "clips/2.wav", "language": "English"},
+    "dialogue": {"audio": "clips/0.wav", "text": "[S1] One. [S2] Two.", "reference": ["clips/1.wav", None]},
+    "sound": {"audio": "clips/0.wav", "ambient_sound": "Thunder with rain.", "tokens": 160},
+    "voice": {"audio": "clips/0.wav", "text": "Hey!", "instruction": "A hearty tavern owner."},
+    "references": {"audio": "clips/0.wav", "text": "One.", "reference_audio": ["clips/1.wav", "clips/2.wav"]},
+}
+
+
+@pytest.mark.parametrize("kind", list(REFERENCE_ROWS))
+def test_the_references_tables_load_as_they_are(folder, kind):
+    processor = golden_processor(small_codec())
+    row = REFERENCE_ROWS[kind]
+    write_jsonl(folder / "train_raw.jsonl", [row])
+    codes = [processor.encode_audio([folder / "clips" / f"{number}.wav"])[0] for number in range(3)]
+    references = {"clone": [codes[2]], "dialogue": [codes[1], None], "references": [codes[1], codes[2]]}.get(kind)
+    fields = {name: row.get(name) for name in ("text", "language", "ambient_sound", "tokens", "instruction")}
+    expected = encode_sample(processor, fields | {"codes": codes[0], "reference": references})
+
+    encoded = encode_codes(load_rows(folder / "train_raw.jsonl"), processor, cache_dir=folder)
+    serialisation = "none" if row.get("tokens") is None else "set"
+    sample = TrainingSamples(encoded, processor, serialisations=(serialisation,))[0]
+    assert (sample["input_ids"] == expected["input_ids"]).all() and (sample["labels"] == expected["labels"]).all()
+
+    # And what its prepare_data.py makes of them, on a machine that has no recordings.
+    prepared = row | {"audio_codes": codes[0].tolist()}
+    if kind == "clone":
+        prepared |= {"ref_audio_codes": codes[2].tolist()}
+    elif references is not None:
+        prepared |= {"reference_audio_codes": [None if item is None else item.tolist() for item in references]}
+    write_jsonl(folder / "train_with_codes.rank00000-of-00001.jsonl", [prepared])
+    shutil.rmtree(folder / "clips")
+    encoded = encode_codes(load_rows(folder / "train_with_codes.rank*.jsonl"), golden_processor(), cache_dir=folder)
+    sample = TrainingSamples(encoded, processor, serialisations=(serialisation,))[0]
+    assert (sample["input_ids"] == expected["input_ids"]).all() and (sample["labels"] == expected["labels"]).all()
+
+
+@pytest.mark.parametrize(
+    "source,message",
+    [
+        ("missing.jsonl", "no table 'missing.jsonl'"),
+        (["corpus"], "A list must hold tables"),
+        ([], "got none"),
+        (["corpus/a.csv", "corpus/b.jsonl"], "different kinds"),
+    ],
+)
+def test_bad_sources(folder, source, message):
+    write_csv(folder / "a.csv", ROWS)
+    write_jsonl(folder / "b.jsonl", ROWS)
+    with pytest.raises(ValueError, match=message):
+        load_rows(source)
+
+
+def test_counts_of_a_csv_with_gaps(folder):
+    write_csv(folder / "rows.csv", [ROWS[0] | {"tokens": 4}, ROWS[1] | {"tokens": ""}])
+    processor = golden_processor(small_codec())
+    encoded = encode_codes(load_rows(folder / "rows.csv"), processor, cache_dir=folder)
+    assert encoded[0]["tokens"] == 4.0 and encoded[1]["tokens"] is None
+    expected = encode_sample(processor, encoded[0] | {"tokens": 4})
+    assert (encode_sample(processor, encoded[0])["input_ids"] == expected["input_ids"]).all()

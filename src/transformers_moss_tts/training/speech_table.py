@@ -1,0 +1,126 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tables of recordings and texts, from wherever they are."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
+from transformers.utils import logging
+
+from .code_encoding import column_names, undecoded
+
+
+logger = logging.get_logger(__name__)
+
+_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
+# Columns that hold paths, ours and the reference's (finetuning/README.md of github.com/OpenMOSS/MOSS-TTS).
+_PATHS = ("audio", "reference", "reference_audio", "ref_audio")
+
+
+def load_rows(
+    source: str | os.PathLike | list[str | os.PathLike], split: str = "train", streaming: bool = False
+) -> Dataset | IterableDataset:
+    """
+    Opens a table of recordings with `datasets`, for [`~transformers_moss_tts.training.encode_codes`].
+
+    Args:
+        source (`str`, `os.PathLike` or a list of them):
+            A jsonl, csv or parquet file, a pattern such as `prepared/*.jsonl`, or a list of files. A folder with such files
+            called `metadata*`, or with recordings that have their texts beside them (`a.wav`, `a.txt`). What
+            `Dataset.save_to_disk` wrote. Any other folder or name that `load_dataset` opens, also of the Hub. Paths in
+            `audio` (or `file_name`), `reference`, `reference_audio` and `ref_audio` are relative to the table's folder; where
+            there is no such file, to the working directory.
+        split (`str`): of a dataset that has several.
+        streaming (`bool`): read rows when they are needed, so that the corpus need not fit the disk.
+
+    Raises:
+        ValueError: if there is no such file, or nothing in the folder.
+    """
+    sources = source if isinstance(source, list) else [source]
+    files = [file for item in sources for file in _table_files(Path(item))]
+    if files:
+        suffixes = {Path(file).suffix for file in files}
+        if len(suffixes) > 1:
+            raise ValueError(
+                f"The tables are of different kinds ({', '.join(sorted(suffixes))}): load them one by one."
+            )
+        rows = load_dataset(_BUILDERS[suffixes.pop()], data_files=files, split="train", streaming=streaming)
+        return _with_paths(rows, Path(files[0]).parent)
+    if isinstance(source, list):
+        raise ValueError(
+            f"A list must hold tables ({', '.join(_BUILDERS)}), got {', '.join(map(str, source)) or 'none'}."
+        )
+    if Path(source, "state.json").exists():
+        rows = load_from_disk(source)
+        return rows.to_iterable_dataset() if streaming else rows
+    if pairs := _recordings_with_texts(Path(source)):
+        rows = Dataset.from_list(pairs)
+        return rows.to_iterable_dataset() if streaming else rows
+    return load_dataset(str(source), split=split, streaming=streaming)
+
+
+def _table_files(source: Path) -> list[str]:
+    """The tables that a path stands for; none if it is no table."""
+    if source.is_dir():
+        files = sorted(path for suffix in _BUILDERS for path in source.glob(f"metadata*{suffix}"))
+    elif source.suffix not in _BUILDERS:
+        return []
+    else:
+        files = sorted(source.parent.glob(source.name))
+        if not files:
+            raise ValueError(f"There is no table {str(source)!r}.")
+    return [str(path.resolve()) for path in files]
+
+
+def _recordings_with_texts(folder: Path) -> list[dict[str, str]]:
+    recordings = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO_SUFFIXES)
+    pairs = [
+        {"audio": str(path.resolve()), "text": path.with_suffix(".txt").read_text(encoding="utf-8").strip()}
+        for path in recordings
+        if path.with_suffix(".txt").exists()
+    ]
+    if pairs and len(pairs) < len(recordings):
+        logger.warning(f"{len(recordings) - len(pairs)} of {len(recordings)} recordings have no .txt: left out.")
+    return pairs
+
+
+def _with_paths(rows: Dataset | IterableDataset, folder: Path) -> Dataset | IterableDataset:
+    """The table with the paths of its files, in `audio` what an audio folder calls `file_name`."""
+    rows = undecoded(rows)
+    if "file_name" in column_names(rows):
+        rows = rows.rename_column("file_name", "audio")
+    names = [name for name in column_names(rows) if name in _PATHS]
+    if not names:
+        return rows
+
+    def resolve(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: _resolved(row[name], folder) for name in names}
+
+    if isinstance(rows, IterableDataset):
+        return rows.map(resolve)
+    # Codes of a prepared table need not be written again. Whether files exist is no matter for a cache.
+    paths = rows.select_columns(names).map(resolve, load_from_cache_file=False)
+    return concatenate_datasets([rows.remove_columns(names), paths], axis=1)
+
+
+def _resolved(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_resolved(item, folder) for item in value]
+    # Codes, recordings in the table itself, URLs and nulls are no paths.
+    if not isinstance(value, str) or not value or "://" in value:
+        return value
+    return str(folder / value) if (folder / value).exists() else value
