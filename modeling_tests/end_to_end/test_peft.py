@@ -1,20 +1,37 @@
-"""LoRA adapters of PEFT on every generator: trained by Trainer, generated with, saved, loaded and merged."""
+"""LoRA adapters of PEFT on every generator: trained by Trainer, switched, merged, of the release, on quantized weights, in the pipeline."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 from transformers import (
     AutoConfig,
     AutoModelForTextToWaveform,
     AutoTokenizer,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
+    pipeline,
 )
 
-from transformers_moss_tts import MossTTSDelayProcessor, MossTTSLocalProcessor, MossTTSLocalV1Processor
-from transformers_moss_tts.training import MossTTSDataCollator, TrainingSamples, report_channel_weights
+from transformers_moss_tts import (
+    MossTTSDelayModel,
+    MossTTSDelayProcessor,
+    MossTTSLocalProcessor,
+    MossTTSLocalV1Processor,
+)
+from transformers_moss_tts.training import (
+    MossTTSDataCollator,
+    TrainingSamples,
+    lora_target_modules,
+    report_channel_weights,
+)
 
 
 PROCESSORS = {
@@ -30,12 +47,41 @@ def source(request, golden_folder):
     return golden_folder / request.param
 
 
+def load(source: Path, **kwargs) -> PreTrainedModel:
+    return AutoModelForTextToWaveform.from_pretrained(source, **kwargs).eval()
+
+
 def samples_of(source) -> tuple[TrainingSamples, MossTTSDelayProcessor]:
     config = AutoConfig.from_pretrained(source)
     processor = PROCESSORS[source.name](AutoTokenizer.from_pretrained(source), model_config=config)
     draw = np.random.default_rng(0)
     rows = [{"text": text, "codes": draw.integers(0, 32, (6, config.n_vq)).tolist()} for text in ("One.", "Two.")]
     return TrainingSamples(Dataset.from_list(rows), processor), processor
+
+
+def batch_of(source) -> dict:
+    samples, processor = samples_of(source)
+    return MossTTSDataCollator(processor)([samples[0], samples[3]])
+
+
+@torch.no_grad()
+def scores(model, batch) -> torch.Tensor:
+    """All finite scores of a batch, in one row."""
+    outputs = model(**batch)
+    joined = torch.cat([outputs.logits.flatten(), outputs.audio_logits.flatten()])
+    return joined[joined.isfinite()]
+
+
+def random_adapter(source: Path, folder: Path, seed: int, **config) -> Path:
+    """An adapter that changes what a model says, as PEFT saves it."""
+    torch.manual_seed(seed)
+    model = get_peft_model(load(source), LoraConfig(**{"r": 4, "target_modules": ["q_proj", "up_proj"]} | config))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    model.save_pretrained(folder)
+    return folder
 
 
 def test_an_adapter_is_trained_saved_and_merged(source, tmp_path):
@@ -68,21 +114,228 @@ def test_an_adapter_is_trained_saved_and_merged(source, tmp_path):
     inputs = processor(text="One.")
     model.eval()
     spoken = model.generate(**inputs, **GREEDY)
-    restored = PeftModel.from_pretrained(
-        AutoModelForTextToWaveform.from_pretrained(source), tmp_path / "adapter"
-    ).eval()
+    restored = PeftModel.from_pretrained(load(source), tmp_path / "adapter").eval()
     assert torch.equal(restored.generate(**inputs, **GREEDY), spoken)
-    with torch.no_grad(), restored.disable_adapter():
-        untouched = restored(**inputs).last_hidden_state if "local" in source.name else restored(**inputs).logits
+    batch = batch_of(source)
+    with restored.disable_adapter():
+        untouched = scores(restored, batch)
     merged = restored.merge_and_unload()
-    assert type(merged) is type(AutoModelForTextToWaveform.from_pretrained(source))
+    assert type(merged) is type(load(source))
     assert torch.equal(merged.generate(**inputs, **GREEDY), spoken)
-    with torch.no_grad():
-        adapted = merged(**inputs).last_hidden_state if "local" in source.name else merged(**inputs).logits
-    assert (adapted - untouched).abs().max() > 1e-3
+    assert (scores(merged, batch) - untouched).abs().max() > 1e-3
     changed = {name for name, tensor in merged.state_dict().items() if not torch.equal(tensor, frozen[name])}
     assert changed and all(name.split(".")[-2] in ("q_proj", "v_proj", "up_proj") for name in changed)
     merged.save_pretrained(tmp_path / "merged")
-    assert torch.equal(
-        AutoModelForTextToWaveform.from_pretrained(tmp_path / "merged").generate(**inputs, **GREEDY), spoken
+    assert torch.equal(load(tmp_path / "merged").generate(**inputs, **GREEDY), spoken)
+
+
+@pytest.mark.parametrize("targets", ["attention", "mlp", "all", "heads", "all-linear"])
+def test_adapters_of_all_parts_merge_and_unload(source, tmp_path, targets):
+    base, batch = load(source), batch_of(source)
+    modules = targets if targets == "all-linear" else lora_target_modules(base, targets)
+    untouched = scores(base, batch)
+    adapter = random_adapter(source, tmp_path, 0, target_modules=modules)
+    model = PeftModel.from_pretrained(base, adapter)
+    adapted = scores(model, batch)
+    assert (adapted - untouched).abs().max() > 1e-3
+    torch.testing.assert_close(scores(model.merge_and_unload(), batch), adapted, atol=1e-4, rtol=1e-4)
+    assert torch.equal(scores(PeftModel.from_pretrained(load(source), adapter).unload(), batch), untouched)
+
+
+def test_presets_name_what_they_say(source):
+    model = load(source)
+    with pytest.raises(ValueError, match="Presets are attention, mlp, all, heads; got backbone"):
+        lora_target_modules(model, "backbone")
+    with pytest.raises(ValueError, match="got none"):
+        lora_target_modules(model)
+    assert lora_target_modules(model, "attention", "mlp") == lora_target_modules(model, "all")
+    heads = {
+        "moss_tts_delay": ["audio_heads", "text_head"],
+        "moss_tts_local": [f"lm_heads.{channel}" for channel in range(1 + model.config.n_vq)],
+        "moss_tts_local_v1_5": ["local_text_lm_head"],
+    }
+    assert lora_target_modules(model, "heads") == sorted(heads[source.name])
+
+
+def test_one_base_speaks_as_two_speakers(source, tmp_path):
+    batch = batch_of(source)
+    adapters = {name: random_adapter(source, tmp_path / name, seed) for seed, name in enumerate(("anna", "ben"))}
+    untouched = scores(load(source), batch)
+    expected = {name: scores(PeftModel.from_pretrained(load(source), path), batch) for name, path in adapters.items()}
+    assert (expected["anna"] - expected["ben"]).abs().max() > 1e-3
+
+    model = load(source)
+    for name, path in adapters.items():
+        model.load_adapter(path, adapter_name=name)
+    for name in ("anna", "ben", "anna"):
+        model.set_adapter(name)
+        assert torch.equal(scores(model, batch), expected[name])
+    model.disable_adapters()
+    assert torch.equal(scores(model, batch), untouched)
+    model.enable_adapters()
+    model.delete_adapter("anna")
+    model.set_adapter("ben")
+    assert torch.equal(scores(model, batch), expected["ben"])
+    model.save_pretrained(tmp_path / "saved")
+    assert (
+        load_file(tmp_path / "saved" / "adapter_model.safetensors").keys()
+        == load_file(adapters["ben"] / "adapter_model.safetensors").keys()
     )
+
+    model = PeftModel.from_pretrained(load(source), adapters["anna"], adapter_name="anna")
+    model.load_adapter(adapters["ben"], adapter_name="ben")
+    for name in ("ben", "anna", "ben"):
+        model.set_adapter(name)
+        assert torch.equal(scores(model, batch), expected[name])
+    assert torch.equal(scores(model.unload(), batch), untouched)
+
+
+def test_adapter_keys_are_the_released_module_paths(source, tmp_path):
+    """So adapters that were made with the reference's code load, and ours load there."""
+    adapter = random_adapter(source, tmp_path, 0, target_modules=lora_target_modules(load(source), "all"))
+    keys = load_file(adapter / "adapter_model.safetensors")
+    released = load_file(source / "model.safetensors")
+    assert keys
+    for key in keys:
+        path = re.fullmatch(r"base_model\.model\.(.*)\.lora_[AB]\.weight", key)[1]
+        assert f"{path}.weight" in released
+
+
+def community_adapter(folder: Path, heads: list[int], use_rslora: bool = False) -> dict[str, torch.Tensor]:
+    """
+    An adapter as the reference's community script writes it (community/norwegian-lora), and the released weights with it
+    merged by hand.
+    """
+    weights = load_file(GOLDEN_TTS / "model.safetensors")
+    targets = ["q_proj", "gate_proj", *(f"lm_heads.{head}" for head in heads)]
+    alpha = {"lm_heads.2": 3}
+    config = LoraConfig(
+        r=2, lora_alpha=6, alpha_pattern=alpha, target_modules=targets, task_type="CAUSAL_LM", use_rslora=use_rslora
+    )
+    config.save_pretrained(folder)
+    draw = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name in [key.removesuffix(".weight") for key in weights]:
+        if not any(name.endswith(f".{target}") or name == target for target in targets):
+            continue
+        down, up = (
+            0.3 * torch.randn(size, generator=draw)
+            for size in ((2, weights[f"{name}.weight"].shape[1]), (len(weights[f"{name}.weight"]), 2))
+        )
+        tensors |= {f"base_model.model.{name}.lora_A.weight": down, f"base_model.model.{name}.lora_B.weight": up}
+        weights[f"{name}.weight"] += alpha.get(name, 6) / (2**0.5 if use_rslora else 2) * up @ down
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return weights
+
+
+@pytest.fixture
+def delay(golden_folder) -> Path:
+    return golden_folder / "moss_tts_delay"
+
+
+@pytest.mark.parametrize("heads,use_rslora", [([], False), ([1, 2, 8], False), ([0], False), (range(9), True)])
+def test_adapters_of_the_community_load(delay, tmp_path, heads, use_rslora):
+    (tmp_path / "adapter").mkdir()
+    weights = community_adapter(tmp_path / "adapter", list(heads), use_rslora)
+    (tmp_path / "merged").mkdir()
+    save_file(weights, tmp_path / "merged" / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "merged" / "config.json").write_text((delay / "config.json").read_text())
+    batch = batch_of(delay)
+    expected = scores(load(tmp_path / "merged"), batch)
+    model = load(delay)
+    info = model.load_adapter(tmp_path / "adapter")
+    assert not info.missing_keys and not info.unexpected_keys
+    torch.testing.assert_close(scores(model, batch), expected, atol=1e-4, rtol=1e-4)
+    # What it is saved as, PEFT loads by itself.
+    model.save_pretrained(tmp_path / "saved")
+    restored = PeftModel.from_pretrained(load(delay), tmp_path / "saved")
+    torch.testing.assert_close(scores(restored, batch), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores(restored.merge_and_unload(), batch), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_heads_of_the_community_are_never_dropped(delay, tmp_path):
+    community_adapter(tmp_path, [1])
+    with pytest.raises(ValueError, match=r"load it with `model\.load_adapter"):
+        PeftModel.from_pretrained(load(delay), tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    tensors["base_model.model.lm_heads.1.lora_magnitude_vector.weight"] = torch.ones(33)
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="cannot be fused"):
+        load(delay).load_adapter(tmp_path)
+
+
+def test_an_adapter_on_quantized_weights(source, tmp_path):
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig
+    from transformers import TorchAoConfig
+
+    quantized = load(source, quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))
+    layer = quantized.get_submodule(next(n for n, _ in quantized.named_modules() if n.endswith("q_proj")))
+    assert type(layer.weight).__name__ == "Int8Tensor"
+    batch = batch_of(source)
+    plain, untouched = scores(load(source), batch), scores(quantized, batch)
+    assert 0 < (untouched - plain).abs().max() < 0.1 * plain.abs().max()
+    model = get_peft_model(quantized, LoraConfig(r=4, target_modules=lora_target_modules(quantized, "all")))
+    samples, processor = samples_of(source)
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            str(tmp_path), max_steps=4, learning_rate=1e-2, remove_unused_columns=False, report_to="none", use_cpu=True
+        ),
+        data_collator=MossTTSDataCollator(processor),
+        train_dataset=samples,
+    )
+    trainer.train()
+    trained = scores(model.eval(), batch)
+    assert (trained - untouched).abs().max() > 1e-3
+    trainer.save_model(str(tmp_path / "adapter"))
+    again = load(source, quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))
+    again.load_adapter(tmp_path / "adapter")
+    torch.testing.assert_close(scores(again, batch), trained, atol=1e-5, rtol=1e-5)
+    assert torch.equal(
+        again.generate(**processor(text="One."), **GREEDY), model.generate(**processor(text="One."), **GREEDY)
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bitsandbytes quantizes on a GPU")
+def test_an_adapter_on_a_bitsandbytes_base(source):
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    model = load(source, quantization_config=BitsAndBytesConfig(load_in_4bit=True), device_map="cuda")
+    model = get_peft_model(model, LoraConfig(r=4, target_modules=lora_target_modules(model, "all")))
+    batch = {name: value.to("cuda") if torch.is_tensor(value) else value for name, value in batch_of(source).items()}
+    model(**batch).loss.backward()
+    assert all(p.grad is not None for n, p in model.named_parameters() if "lora_" in n)
+
+
+def test_the_pipeline_speaks_with_adapters(delay, tmp_path):
+    model = MossTTSDelayModel.from_pretrained(delay)
+    model.generation_config.do_sample = False
+    model.save_pretrained(tmp_path / "base")
+    golden_processor(small_codec(), codec_path="codec").save_pretrained(tmp_path / "base")
+    small_codec().save_pretrained(tmp_path / "base" / "codec")
+    adapter = random_adapter(tmp_path / "base", tmp_path / "adapter", 3)
+    options = {"generate_kwargs": {"max_new_tokens": 40}}
+
+    speak = pipeline("text-to-speech", model=str(tmp_path / "base"))
+    plain = speak("hello world", **options)["audio"]
+    speak.model.load_adapter(adapter)
+    adapted = speak("hello world", **options)["audio"]
+    assert plain.shape != adapted.shape or not np.array_equal(plain, adapted)
+    speak.model.disable_adapters()
+    np.testing.assert_array_equal(speak("hello world", **options)["audio"], plain)
+
+    merged = PeftModel.from_pretrained(load(tmp_path / "base"), adapter).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    speak.processor.save_pretrained(tmp_path / "merged")
+    (tmp_path / "merged" / "codec").symlink_to(tmp_path / "base" / "codec")
+    again = pipeline("text-to-speech", model=str(tmp_path / "merged"))
+    np.testing.assert_allclose(again("hello world", **options)["audio"], adapted, atol=1e-5)
+
+    wrapped = PeftModel.from_pretrained(load(tmp_path / "base"), adapter)
+    other = pipeline("text-to-speech", model=wrapped, processor=speak.processor, tokenizer=speak.tokenizer)
+    np.testing.assert_allclose(other("hello world", **options)["audio"], adapted, atol=1e-5)
+    # The adapter names its base.
+    by_name = pipeline("text-to-speech", model=str(adapter))
+    np.testing.assert_array_equal(by_name("hello world", **options)["audio"], adapted)

@@ -61,7 +61,15 @@ def take_released_names(model: nn.Module, state_dict: dict[str, torch.Tensor], p
     """
     A pre-hook of `load_state_dict` that takes released names too: so `Trainer` reads a checkpoint when it resumes, and passes
     over what does not fit. Codebooks that a shard lacks keep their rows.
+
+    Raises:
+        ValueError: if these are adapters of heads, for which `PeftModel` has made no room.
     """
+    if any(key.startswith(f"{prefix}lm_heads.") and ".lora_" in key for key in state_dict):
+        raise ValueError(
+            "The adapter has heads under the released names (`lm_heads.{k}`), which are fused here: load it with "
+            "`model.load_adapter(...)`, which takes them. `model.save_pretrained(folder)` then writes it for `PeftModel`."
+        )
     if f"{prefix}lm_heads.0.weight" in state_dict:
         state_dict[f"{prefix}text_head.weight"] = state_dict.pop(f"{prefix}lm_heads.0.weight")
     for name, first, fused in (("emb_ext", 0, "audio_embedding"), ("lm_heads", 1, "audio_heads")):

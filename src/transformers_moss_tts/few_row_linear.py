@@ -32,31 +32,36 @@ class FewRowLinear(nn.Linear):
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not self._pays(input):
-            return super().forward(input)
-        blocks = self.weight.view(_NUM_BLOCKS, -1, self.in_features)
-        if input.numel() == self.in_features:
-            # As a transposed row: the same numbers as a column take a path many times slower.
-            column = input.reshape(1, 1, -1).transpose(1, 2)
-            output = torch.bmm(blocks, column.expand(_NUM_BLOCKS, -1, -1))
-            return output.view(*input.shape[:-1], -1)
-        rows = input.flatten(0, -2)
-        output = torch.bmm(blocks, rows.t().expand(_NUM_BLOCKS, -1, -1)).flatten(0, 1)
-        # Row-major again: attention kernels refuse anything else.
-        return output.t().contiguous().view(*input.shape[:-1], -1)
+        return super().forward(input) if self.bias is not None else few_row_linear(input, self.weight)
 
-    def _pays(self, input: torch.Tensor) -> bool:
-        return (
-            input.dtype == torch.float32
-            and input.device.type == "cpu"
-            and input.shape[:-1].numel() <= _FEW_ROWS
-            and self.bias is None
-            and self.weight.shape[0] % _NUM_BLOCKS == 0
-            and self.weight.dtype == torch.float32
-            and type(self.weight) is nn.Parameter
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        )
+
+def few_row_linear(input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`nn.functional.linear` without a bias, as [`FewRowLinear`] multiplies."""
+    if not _pays(input, weight):
+        return nn.functional.linear(input, weight)
+    blocks = weight.view(_NUM_BLOCKS, -1, weight.shape[1])
+    if input.numel() == weight.shape[1]:
+        # As a transposed row: the same numbers as a column take a path many times slower.
+        column = input.reshape(1, 1, -1).transpose(1, 2)
+        output = torch.bmm(blocks, column.expand(_NUM_BLOCKS, -1, -1))
+        return output.view(*input.shape[:-1], -1)
+    rows = input.flatten(0, -2)
+    output = torch.bmm(blocks, rows.t().expand(_NUM_BLOCKS, -1, -1)).flatten(0, 1)
+    # Row-major again: attention kernels refuse anything else.
+    return output.t().contiguous().view(*input.shape[:-1], -1)
+
+
+def _pays(input: torch.Tensor, weight: torch.Tensor) -> bool:
+    return (
+        input.dtype == torch.float32
+        and input.device.type == "cpu"
+        and input.shape[:-1].numel() <= _FEW_ROWS
+        and weight.shape[0] % _NUM_BLOCKS == 0
+        and weight.dtype == torch.float32
+        and type(weight) is nn.Parameter
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
 
 
 def use_few_row_linears(module: nn.Module) -> None:

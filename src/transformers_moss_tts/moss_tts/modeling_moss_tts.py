@@ -23,6 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..adapter_conversion import fuse_head_adapters, read_released_heads
 from ..channel_loss import channel_sums, weighted_loss
 from ..checkpoint_conversion import take_released_names
 from ..few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
@@ -44,6 +45,8 @@ class MossTTSDelayOutputWithPast(ModelOutput):
         Scores of every codebook; the pad code's are minus infinity.
     channel_losses (`torch.FloatTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
         Mean cross entropy of the text channel and of every codebook.
+    channel_counts (`torch.LongTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
+        Number of labels that each of them is the mean of.
     past_key_values (`Cache`, *optional*):
         Keys and values of the backbone.
     """
@@ -52,6 +55,7 @@ class MossTTSDelayOutputWithPast(ModelOutput):
     logits: torch.FloatTensor | None = None
     audio_logits: torch.FloatTensor | None = None
     channel_losses: torch.FloatTensor | None = None
+    channel_counts: torch.LongTensor | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -109,6 +113,19 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         self.generation_config = self.default_generation_config(config)
         self.register_load_state_dict_pre_hook(take_released_names)
         self.post_init()
+
+    def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs):
+        """
+        As transformers' `load_adapter`, also for adapters that name the heads as the release does (`lm_heads.{k}`): theirs
+        become adapters of the fused heads.
+        """
+        if peft_model_id is not None and kwargs.get("adapter_state_dict") is None:
+            load_config = kwargs.get("load_config")
+            options = dict(getattr(load_config, "download_kwargs", {})) | (kwargs.get("adapter_kwargs") or {})
+            if released := read_released_heads(peft_model_id, options):
+                kwargs["peft_config"], kwargs["adapter_state_dict"] = fuse_head_adapters(*released, self.config)
+                peft_model_id = None
+        return super().load_adapter(peft_model_id, adapter_name, **kwargs)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.language_model.embed_tokens
@@ -182,9 +199,9 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         logits = self._text_logits(hidden_states, text_head_rows)
         audio_logits = self._audio_logits(hidden_states)
 
-        loss = channel_losses = None
+        loss = channel_losses = channel_counts = None
         if labels is not None:
-            loss, channel_losses = self.loss_of(
+            loss, channel_losses, channel_counts = self.loss_of(
                 logits, audio_logits, labels, channelwise_loss_weight, num_items_in_batch
             )
         return MossTTSDelayOutputWithPast(
@@ -192,6 +209,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
             logits=logits,
             audio_logits=audio_logits,
             channel_losses=channel_losses,
+            channel_counts=channel_counts,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -225,14 +243,14 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         labels: torch.LongTensor,
         channelwise_loss_weight: list[float] | torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the channels' means, `(1 + n_vq,)`; see [`~MossTTSDelayModel.forward`]."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The loss, and the channels' means and numbers of labels, `(1 + n_vq,)`; see [`~MossTTSDelayModel.forward`]."""
         sums, counts = channel_sums(logits, audio_logits, labels, self.config.audio_pad_code)
         channel_losses = sums / counts.clamp(min=1)
         if channelwise_loss_weight is None:
             total = counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-            return sums.sum() / total, channel_losses
-        return weighted_loss(sums, counts, channelwise_loss_weight, num_items_in_batch), channel_losses
+            return sums.sum() / total, channel_losses, counts
+        return weighted_loss(sums, counts, channelwise_loss_weight, num_items_in_batch), channel_losses, counts
 
 
 __all__ = ["MossTTSDelayModel", "MossTTSDelayPreTrainedModel"]

@@ -19,13 +19,14 @@ from typing import ClassVar
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
 from ..channel_loss import channel_sums, weighted_loss
-from ..few_row_linear import use_few_row_linears
+from ..few_row_linear import few_row_linear, use_few_row_linears
 from ..remote_code import RemoteCodeMixin
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
@@ -53,6 +54,8 @@ class MossTTSLocalOutputWithPast(ModelOutput):
         provided): scores of the codebooks, each given the labels of those before.
     channel_losses (`torch.FloatTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
         Mean cross entropy of each channel.
+    channel_counts (`torch.LongTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
+        Number of labels that each of them is the mean of.
     last_hidden_state (`torch.FloatTensor` of shape `(batch_size, length, hidden_size)`):
         The backbone's states, from which the local transformer speaks a frame each.
     """
@@ -61,6 +64,7 @@ class MossTTSLocalOutputWithPast(ModelOutput):
     logits: torch.FloatTensor | None = None
     audio_logits: torch.FloatTensor | None = None
     channel_losses: torch.FloatTensor | None = None
+    channel_counts: torch.LongTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -78,6 +82,12 @@ class MossTTSLocalPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTraine
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, MossTTSLocalTiedHead):
+            init.normal_(module.weight, std=self.config.initializer_range)
 
 
 class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
@@ -169,10 +179,10 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden_states = outputs.last_hidden_state[:, kept]
-        loss = logits = audio_logits = channel_losses = None
+        loss = logits = audio_logits = channel_losses = channel_counts = None
         if labels is not None:
             logits, audio_logits = self.score_labels(hidden_states, labels)
-            loss, channel_losses = self.loss_of(
+            loss, channel_losses, channel_counts = self.loss_of(
                 logits, audio_logits, labels, channelwise_loss_weight, num_items_in_batch
             )
         return MossTTSLocalOutputWithPast(
@@ -180,6 +190,7 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
             logits=logits,
             audio_logits=audio_logits,
             channel_losses=channel_losses,
+            channel_counts=channel_counts,
             last_hidden_state=hidden_states,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
@@ -223,12 +234,13 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         labels: torch.LongTensor,
         channelwise_loss_weight: list[float] | torch.Tensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the channels' means, `(1 + n_vq,)`; see [`~MossTTSLocalModel.forward`]."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The loss, and the channels' means and numbers of labels, `(1 + n_vq,)`; see [`~MossTTSLocalModel.forward`]."""
         targets = torch.cat([self.text_targets(labels[..., :1]), labels[..., 1:]], dim=-1)
         sums, counts = channel_sums(logits, audio_logits, targets, self.config.audio_pad_code)
         weights = torch.ones_like(sums) if channelwise_loss_weight is None else channelwise_loss_weight
-        return weighted_loss(sums, counts, weights, num_items_in_batch), sums / counts.clamp(min=1)
+        loss = weighted_loss(sums, counts, weights, num_items_in_batch)
+        return loss, sums / counts.clamp(min=1), counts
 
 
 class MossTTSLocalV1Adapter(nn.Module):
@@ -329,6 +341,20 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
         return LocalCache(self.config.local_num_layers, 1 + self.config.n_vq)
 
 
+class MossTTSLocalTiedHead(nn.Module):
+    """
+    Scores by the rows of an embedding, whose weight it shares. Not an `nn.Linear`: adapters would be merged into the embedding
+    too, and quantizers would untie the two.
+    """
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return few_row_linear(hidden_states, self.weight)
+
+
 @auto_docstring(
     custom_intro="MOSS-TTS-Local v1.5: heads tied to embeddings, and one decision, to go on or to stop, in place of text."
 )
@@ -347,7 +373,7 @@ class MossTTSLocalModel(MossTTSLocalFrameModel, MossTTSLocalGenerationMixin):
         self.local_transformer = MossTTSLocalGPT2Transformer(config.gpt2_config)
         self.audio_embeddings = nn.ModuleList(nn.Embedding(config.audio_vocab_size, hidden_size) for _ in range(n_vq))
         self.audio_lm_heads = nn.ModuleList(
-            nn.Linear(hidden_size, config.audio_vocab_size, bias=False) for _ in range(n_vq)
+            MossTTSLocalTiedHead(hidden_size, config.audio_vocab_size) for _ in range(n_vq)
         )
         self.text_lm_head = nn.Linear(hidden_size, config.vocab_size, bias=False)
         self._tied_weights_keys = {"text_lm_head.weight": "transformer.embed_tokens.weight"} | {
