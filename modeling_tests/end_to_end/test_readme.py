@@ -16,6 +16,7 @@ REPLACED = {
     "OpenMOSS-Team/MOSS-TTS": "checkpoint",
     "OpenMOSS-Team/MOSS-Audio-Tokenizer": "checkpoint/codec",
     "max_steps=5000": "max_steps=1, report_to='none'",
+    "max_steps=300": "max_steps=1, report_to='none'",
     "max_steps=20000": "max_steps=2, batch_size=1, crop_seconds=0.4",
 }
 
@@ -25,6 +26,9 @@ def test_every_block_runs(tmp_path):
     voice = load_audio(ROOT / "examples" / "assets" / "reference.ogg", 24000)
     for name, seconds in (("voice", 2), ("recording", 3), ("beginning", 1), ("hello", 1), ("a", 1), ("b", 1)):
         save_audio(np.ascontiguousarray(voice[: seconds * 24000]), tmp_path / f"{name}.wav", 24000)
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "a.wav").symlink_to(tmp_path / "a.wav")
+    (tmp_path / "recordings" / "a.txt").write_text("What a says.")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) > 8
     program = "\n".join(blocks)

@@ -66,7 +66,8 @@ def encode_codes(
         rows (`Dataset` or `IterableDataset`): `audio_column` holds paths, URLs or what `datasets.Audio` takes; references stand
             in `reference` (one, or a list with nulls), `reference_audio` or `ref_audio`. Codes that are there already (`codes`,
             `audio_codes`; `reference_audio_codes`, `ref_audio_codes`) are checked and kept. A `duration` must be the
-            recording's, in seconds. A table that streams is encoded while it is read.
+            recording's, in seconds. A table that streams is encoded while it is read; to train on it on several devices,
+            `TrainingArguments` need `accelerator_config={"dispatch_batches": False}`.
         processor ([`MossTTSDelayProcessor`]): its codec encodes.
         batch_size (`int`): recordings a forward pass.
         audio_column (`str`): name of the column.
