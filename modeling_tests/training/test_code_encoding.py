@@ -113,7 +113,7 @@ def test_broken_recordings_are_listed_and_left_out(processor, recordings, tmp_pa
     with caplog.at_level(logging.WARNING):
         encoded = encode_codes(table(recordings), processor, cache_dir=tmp_path / "codes")
     assert encoded["text"][:] == ["One.", "Three.", "Four."]
-    assert "row 1" in caplog.text and "1.wav" not in caplog.text.split("row 1")[0]
+    assert "row 1: " in caplog.text and "1.wav" in caplog.text.split("row 1: ")[1]
     for path in tmp_path.glob("*.wav"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="None of the 4 rows"):
@@ -166,6 +166,11 @@ def test_tables_without_recordings(processor, tmp_path):
         encode_codes(Dataset.from_dict({"text": ["One."]}), processor, cache_dir=tmp_path)
 
 
+def test_recordings_need_a_codec(recordings, tmp_path):
+    with pytest.raises(ValueError, match="row 0: its recordings need a codec"):
+        encode_codes(table(recordings), golden_processor(), cache_dir=tmp_path)
+
+
 def test_references_become_codes(processor, recordings, encoded_rows, tmp_path):
     references = [[recordings[0], None], None, [recordings[0]], [None, recordings[1]]]
     encoded = encode_codes(table(recordings, reference=references), processor, cache_dir=tmp_path)
@@ -177,7 +182,7 @@ def test_references_become_codes(processor, recordings, encoded_rows, tmp_path):
         plain = {"text": row["text"], "codes": row["codes"], "reference": expected}
         assert torch.equal(encode_sample(processor, row)["input_ids"], encode_sample(processor, plain)["input_ids"])
     # As it is, without a codec: nothing is left to encode.
-    again = encode_codes(encoded.remove_columns("codec"), golden_processor(), cache_dir=tmp_path)
+    again = encode_codes(encoded, golden_processor(), cache_dir=tmp_path)
     assert again["reference"][:] == encoded["reference"][:] and again["codes"][:] == encoded["codes"][:]
 
 

@@ -35,7 +35,7 @@ def read_released_heads(adapter: str, options: dict[str, Any]) -> tuple[Any, dic
 
     options = {name: options[name] for name in _HUB_OPTIONS if options.get(name)}
     config = PeftConfig.from_pretrained(adapter, **options)
-    if "lm_heads" not in str(config.target_modules):
+    if "lm_heads" not in str(getattr(config, "target_modules", "")):
         return None
     state_dict = load_peft_weights(adapter, device="cpu", **options)
     return (config, state_dict) if any("lm_heads." in key for key in state_dict) else None

@@ -37,7 +37,8 @@ logger = logging.get_logger(__name__)
 # Columns of the reference's tables (finetuning/README.md of github.com/OpenMOSS/MOSS-TTS) beside ours. Of a row's references the
 # first that is there counts, in the order of its dataset.py.
 _CODES = ("codes", "audio_codes")
-_REFERENCES = ("reference_audio_codes", "ref_audio_codes", "reference", "reference_audio", "ref_audio")
+_REFERENCE_CODES = ("reference_audio_codes", "ref_audio_codes")
+_REFERENCES = (*_REFERENCE_CODES, "reference", "reference_audio", "ref_audio")
 # What is never louder than -60 dB of full scale is no speech.
 _SILENCE = 1e-3
 # How far a recording may be from its `duration`: in seconds, or as a share of it.
@@ -92,6 +93,9 @@ def encode_codes(
             encoder.encode_stream, batched=True, batch_size=batch_size, with_indices=True, remove_columns=names
         )
     files = _check_before_decoding(rows, encoder)
+    fingerprint = (
+        f"{rows._fingerprint} {encoder.name} {type(processor).__name__} {processor.max_reference_duration} {files}"
+    )
     encoded = rows.map(
         encoder.encode_batch,
         batched=True,
@@ -99,7 +103,7 @@ def encode_codes(
         remove_columns=[name for name in names if name in encoder.consumed],
         features=_encoded_features(rows.features, encoder),
         num_proc=num_proc,
-        new_fingerprint=hashlib.sha256(f"{rows._fingerprint} {encoder.name} {files}".encode()).hexdigest()[:32],
+        new_fingerprint=hashlib.sha256(fingerprint.encode()).hexdigest()[:32],
         desc="codes",
     )
     _raise_if_any(enumerate(encoded["problem"]))
@@ -196,9 +200,12 @@ class _RowEncoder:
             return f"`text` must be a string, got {text!r}."
         if text is not None and not self.processor.normalize_text(text).strip():
             return f"`text` is empty: {text!r}."
-        if row.get("codec") not in (None, self.codec):
+        if self.codec is not None and row.get("codec") not in (None, self.codec):
             return f"its codes are of the codec {row['codec']}, and the processor's is {self.codec}: encode its recording."
-        return next((problem for item in self.recordings_of(row) if (problem := _problem_of_recording(item))), None)
+        recordings = self.recordings_of(row)
+        if recordings and self.codec is None:
+            return "its recordings need a codec, and the processor has none: set `processor.audio_tokenizer`."
+        return next((problem for item in recordings if (problem := _problem_of_recording(item))), None)
 
     def recordings_of(self, row: dict[str, Any]) -> list[AudioInput]:
         """The recordings of a row that have to be encoded."""
@@ -234,7 +241,10 @@ class _RowEncoder:
 
     def _decode(self, content: AudioInput, item: AudioInput) -> np.ndarray:
         config = self.processor.audio_tokenizer.config
-        waveform = load_audio(content, config.sampling_rate, num_channels=config.num_channels)
+        try:
+            waveform = load_audio(content, config.sampling_rate, num_channels=config.num_channels)
+        except ValueError as error:
+            raise ValueError(f"{_name_of(item)}: {error}") from error
         if np.abs(waveform).max() < _SILENCE:
             raise _SilentError(f"{_name_of(item)} is silent: it is never louder than -60 dB of full scale.")
         return waveform
@@ -291,12 +301,16 @@ def _resolved(item: Any, fresh: dict[str, np.ndarray]) -> np.ndarray | None:
     return fresh[item] if isinstance(item, str) else np.asarray(item)
 
 
-def _local_path(item: Any) -> str | None:
-    """The path of a recording that is a file of this machine."""
-    path = item
+def _path_of(item: Any) -> str | None:
+    """Path or URL of a recording that the table does not hold itself."""
     if isinstance(item, dict):
-        path = item.get("path") if all(item.get(name) is None for name in ("bytes", "array", "audio")) else None
-    return str(path) if isinstance(path, str | os.PathLike) and "://" not in str(path) else None
+        item = item.get("path") if all(item.get(name) is None for name in ("bytes", "array", "audio")) else None
+    return str(item) if isinstance(item, str | os.PathLike) else None
+
+
+def _local_path(item: Any) -> str | None:
+    path = _path_of(item)
+    return None if path is None or "://" in path else path
 
 
 def _problem_of_recording(item: Any) -> str | None:
@@ -310,8 +324,8 @@ def _problem_of_recording(item: Any) -> str | None:
 
 def _fetch(item: AudioInput) -> AudioInput:
     """The recording in memory."""
-    path = item.get("path") if isinstance(item, dict) and item.get("bytes") is None else item
-    if isinstance(path, str) and "://" in path:
+    path = _path_of(item)
+    if path is not None and "://" in path:
         # Tables that stream name files of their repository and of archives so.
         with xopen(path, "rb") as file:
             return file.read()
@@ -350,7 +364,7 @@ def _check_before_decoding(rows: Dataset, encoder: _RowEncoder) -> str:
     """Raises what shows without decoding; returns a digest of the sizes and times of all files."""
     digest = hashlib.sha256()
     problems = []
-    if any(name.endswith("codes") for name in rows.column_names):
+    if {*_CODES, *_REFERENCE_CODES} & set(rows.column_names):
         # Codes may make files needless; looking at them takes as long as the whole check.
         return digest.hexdigest()
     for row in rows.remove_columns([name for name, feature in rows.features.items() if _holds_audio(feature)]):

@@ -40,8 +40,8 @@ class TrainingSamples(TorchDataset):
         rows (`Dataset`): columns as for [`~transformers_moss_tts.training.encode_sample`], with `codes`; `speaker` where
             references are drawn.
         processor ([`MossTTSDelayProcessor`]): of the model in training.
-        serialisations (`tuple[str, ...]`): `"set"` writes the number of frames as `tokens` into the prompt, `"none"` does
-            not; both, as in the report, by default.
+        serialisations (`tuple[str, ...]`): `"set"` writes `tokens` into the prompt, the row's or its number of frames,
+            `"none"` does not; both, as in the report, by default.
         reference_share (`float`): share of the samples that get another recording of their speaker as reference; rows that
             bring a `reference` keep it.
         sequence_dropout (`float`): share of the samples that keep only their first codebooks, how many drawn uniformly from 1
