@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -27,6 +26,8 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+
+from .replacing_file import replacing
 
 
 # Container and encoding by file suffix; libsndfile writes no m4a.
@@ -146,24 +147,8 @@ def save_audio(audio: np.ndarray | torch.Tensor, path: str | os.PathLike, sampli
     if not np.isfinite(waveform).all():
         raise ValueError("The audio has NaN or infinite samples: it cannot be written.")
     container, encoding = _FORMATS[path.suffix.lower()]
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         soundfile.write(temporary, waveform.T, sampling_rate, format=container, subtype=encoding)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path):
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield temporary
-        # mkstemp makes files that only their owner can read.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def _read(audio: AudioInput, array_sampling_rate: int | None) -> tuple[np.ndarray, int | None]:

@@ -18,12 +18,12 @@ import sys
 
 from transformers.utils import logging
 
-from . import speak, upload
+from . import evaluate, speak, upload
 
 
 # `moss-tts TEXT` is short for `moss-tts speak TEXT`.
 DEFAULT_COMMAND = "speak"
-COMMANDS = {"speak": speak, "upload": upload}
+COMMANDS = {"speak": speak, "evaluate": evaluate, "upload": upload}
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 

@@ -33,12 +33,12 @@ from transformers.utils import logging
 from ..audio_io import save_audio
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
 from ..moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
+from ..spectrograms import draw_spectrograms
 from .codebook_refresh import CodebookAverager, CodebookRefresher
 from .codec_data import RandomCrops
 from .codec_discriminators import CodecDiscriminator
 from .codec_losses import ReconstructionLoss, adversarial_loss, discriminator_loss, feature_matching_loss
 from .phonetic_loss import SILENCE, SLOTS_A_FRAME, Phonemes, PhoneticLoss, phoneme_classes, phoneme_track
-from .spectrograms import draw_spectrograms
 
 
 logger = logging.get_logger(__name__)

@@ -1,0 +1,218 @@
+"""Every suite, from data to report, with a small generator of random weights."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_models import small_stereo_codec
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from transformers_moss_tts import MossTTSLocalProcessor
+from transformers_moss_tts.audio_io import load_audio, save_audio
+from transformers_moss_tts.evaluation import (
+    CodecReconstruction,
+    Duration,
+    LongForm,
+    SeedTTSEval,
+    Sentences,
+    Speed,
+    Stability,
+    Utterance,
+    evaluate,
+)
+
+
+def records_of(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "utterances.jsonl").read_text().splitlines()]
+
+
+def check_output(output: Path, *pictures: str) -> str:
+    """Report, pictures and audio are there and belong together; returns the report."""
+    report = (output / "report.md").read_text()
+    for picture in pictures:
+        assert (output / picture).read_bytes().startswith(b"\x89PNG") and f"({picture})" in report
+    for row in records_of(output):
+        assert row.get("audio") is None or soundfile.info(output / row["audio"]).frames > 0
+    return report
+
+
+def test_seed_tts_eval_in_both_modes_beside_the_published_numbers(checkpoint, data, scorers, tmp_path):
+    summary = evaluate(checkpoint, SeedTTSEval(data / "meta.lst"), tmp_path, batch_size=2, **scorers)
+    report = check_output(tmp_path, "wer.png", "sim.png", "mos.png")
+    records = records_of(tmp_path)
+    assert sorted(row["id"] for row in records) == [
+        f"id{number}-{mode}" for number in range(3) for mode in ("clone", "continuation")
+    ]
+    assert list(summary["groups"]) == ["clone", "continuation"]
+    wers = [row["wer"] for row in records if row["group"] == "clone"]
+    assert summary["groups"]["clone"]["wer"]["value"] == pytest.approx(np.mean(wers))
+    # "The cat sleeps." is heard each time: no error in the second text, and every word wrong in the others.
+    assert sorted(wers) == [0.0, 1.0, 1.0]
+    errors, words = sum(row["errors"] for row in records[:3]), sum(row["words"] for row in records[:3])
+    assert summary["groups"]["clone"]["errors"]["value"] == pytest.approx(errors / words)
+    assert "MOSS-TTS 8B (Delay), continuation" in report and "| 1.84 | – | – | 0.709 |" in report
+    assert "arXiv 2603.18090, Table 3" in report and "1.37" not in report
+    assert "a recognizer for tests" in report and "not measured" in report
+
+
+def test_clone_and_continuation_are_asked_for_as_the_processor_has_them(checkpoint, data):
+    """The prompts of the two modes against prompts that are built by hand."""
+    suite = SeedTTSEval(data / "meta.lst", count=1)
+    source = suite.load_source(checkpoint)
+    clone, continuation = suite.tasks()
+    processor, voice = source.processor, data / "0.wav"
+    expected = processor(text="A big dog barks.", reference=str(voice), language="English")
+    assert source.inputs([clone])["input_ids"].equal(expected["input_ids"])
+    chat = [
+        {"role": "user", "content": "The cat sleeps. A big dog barks.", "language": "English"},
+        {"role": "assistant", "content": [{"type": "audio", "audio": str(voice)}]},
+    ]
+    expected = processor.apply_chat_template(chat, continue_final_message=True)
+    assert source.inputs([continuation])["input_ids"].equal(expected["input_ids"])
+
+
+def test_sentences_take_voices_in_turn_and_seeds_count(checkpoint, data, scorers, tmp_path):
+    voices = [str(data / "0.wav"), str(data / "1.wav")]
+    for name, suite in {
+        "one": Sentences(data / "lines.txt", references=voices),
+        "again": Sentences(data / "lines.txt", references=voices),
+        "seed": Sentences(data / "lines.txt", references=voices, seed=5),
+    }.items():
+        evaluate(checkpoint, suite, tmp_path / name, **scorers)
+    assert [row["reference"] for row in records_of(tmp_path / "one")] == [voices[0], voices[1], voices[0]]
+    audio = {
+        name: [(tmp_path / name / row["audio"]).read_bytes() for row in records_of(tmp_path / name)]
+        for name in ("one", "again", "seed")
+    }
+    assert audio["one"] == audio["again"] != audio["seed"]
+
+
+def test_recordings_in_the_place_of_a_model(data, scorers, tmp_path):
+    summary = evaluate(None, Sentences(data / "rows.jsonl"), tmp_path, **scorers)
+    report = check_output(tmp_path, "wer.png")
+    # Each is compared with the other recording of its speaker, and the speakers' levels are measured on the way.
+    levels = summary["speaker_levels"]
+    assert levels["same"] > levels["different"]
+    assert f"{levels['same']:.3f}" in report and "2 voices" in report
+    assert summary["groups"]["clone"]["sim"]["value"] == pytest.approx(levels["same"], abs=1e-3)
+
+
+def test_requested_and_produced_length(checkpoint, data, scorers, tmp_path):
+    summary = evaluate(checkpoint, Duration(data / "rows.jsonl", rates=[1.0, 4.0]), tmp_path, **scorers)
+    report = check_output(tmp_path, "duration.png")
+    records = records_of(tmp_path)
+    # The natural length is the recording's: 1 second and more at 12.5 frames.
+    assert {row["requested"] for row in records if row["id"].startswith("0-")} == {12, 50}
+    assert list(summary["groups"]) == ["under 3 s", "3-10 s"]
+    for row in records:
+        assert row["error_share"] == pytest.approx(abs(row["frames"] - row["requested"]) / row["requested"])
+        assert row["group"] == ("3-10 s" if row["requested"] >= 37.5 else "under 3 s")
+    errors = [row["error_share"] for row in records]
+    assert f"| all | 8 | {100 * np.mean(errors):.2f} [" in report and "2.043" in report
+
+
+def test_the_estimated_length_follows_the_text(data):
+    (short, long) = Duration([Utterance("a", "Ten chars."), Utterance("b", "Ten chars." * 10)], rates=[1.0]).tasks()
+    assert (short.tokens, long.tokens) == (9, 87)
+    assert [task.group for task in (short, long)] == ["under 3 s", "3-10 s"]
+    assert Duration([Utterance("a", "十个字的一句中文话。")], language="zh", rates=[1.0]).tasks()[0].tokens == 31
+
+
+def test_a_long_recording_is_scored_in_windows_with_its_drift(data, tmp_path, scorers):
+    """A recording whose voice changes into another one along the way, with a pause every eight seconds or so."""
+    voices = [np.resize(load_audio(data / f"{number}.wav", 24000), 24000) for number in (0, 1)]
+    seconds = [voices[0] * (1 - share) + voices[1] * share for share in np.linspace(0, 1, 40)]
+    waveform = np.concatenate(seconds)
+    pauses = [9.0, 15.5, 24.0, 31.0]
+    for pause in pauses:
+        waveform[round((pause - 0.1) * 24000) : round((pause + 0.1) * 24000)] = 0
+    save_audio(waveform, tmp_path / "long.wav", 24000)
+    item = Utterance("story", "The cat sleeps. " * 5, data / "0.wav", "A big dog barks.", tmp_path / "long.wav")
+    summary = evaluate(None, LongForm([item], modes=["clone"], window=8.0), tmp_path / "run", **scorers)
+    report = check_output(tmp_path / "run", "drift.png")
+    records = records_of(tmp_path / "run")
+    assert len(records) == 5 and records[0]["start"] == 0 and records[-1]["end"] == pytest.approx(40)
+    assert all(one["end"] == other["start"] for one, other in itertools.pairwise(records))
+    assert [row["end"] for row in records[:-1]] == pytest.approx(pauses, abs=0.1)
+    sims = [row["sim"] for row in records]
+    assert sims[0] > sims[-1]
+    # Three words are heard in each of five windows: all of them were said.
+    assert summary["groups"]["clone"]["errors"]["value"] == 0
+    slope = np.polyfit([(row["start"] + row["end"]) / 120 for row in records], sims, 1)[0]
+    assert f"| clone | 0.67 | 0.00 [0.00, 0.00] | {slope:.4f} [" in report
+
+
+def test_long_form_joins_the_lines_and_needs_what_its_modes_need(checkpoint, data, scorers, tmp_path):
+    voice = [str(data / "0.wav")]
+    both = LongForm(data / "lines.txt", references=voice, reference_text="The cat sleeps.")
+    assert [task.mode for task in both.tasks()] == ["clone", "continuation"]
+    assert both.tasks()[0].utterance.text == "A big dog barks. The cat sleeps. Birds sing at dawn."
+    assert [task.mode for task in LongForm(data / "lines.txt", references=voice).tasks()] == ["clone"]
+    evaluate(checkpoint, both, tmp_path, **scorers)
+    assert "Drift" in check_output(tmp_path, "drift.png")
+    with pytest.raises(ValueError, match="reference_text"):
+        LongForm(data / "lines.txt", references=voice, modes=["continuation"]).tasks()
+
+
+def test_a_codec_by_number_of_codebooks(checkpoint, data, scorers, tmp_path):
+    summary = evaluate(checkpoint, CodecReconstruction(data / "rows.jsonl", codebooks=[8, 2]), tmp_path, **scorers)
+    report = check_output(tmp_path, "codec.png", "spectrograms.png")
+    assert list(summary["groups"]) == ["recording", "2 codebooks", "8 codebooks"]
+    # 12.5 frames a second of 5 bits (32 codes) a codebook.
+    assert [summary["groups"][name]["bit_rate"]["value"] for name in ("2 codebooks", "8 codebooks")] == [125, 500]
+    assert {"stoi", "pesq_nb", "pesq_wb", "mel", "sim", "wer", "mos"} <= set(summary["groups"]["8 codebooks"])
+    assert "| 8 codebooks | 4 | 500 |" in report and "MOSS-Audio-Tokenizer, 32 codebooks" in report
+    # The folder of a codec is a codec too, and of recordings alone no words are scored.
+    wavs = CodecReconstruction(data, codebooks=[1], count=1)
+    summary = evaluate(checkpoint + "/codec", wavs, tmp_path / "again", **scorers)
+    assert "wer" not in summary["groups"]["1 codebooks"]
+
+
+def test_speed_is_measured(checkpoint, data, scorers, tmp_path):
+    summary = evaluate(checkpoint, Speed(data / "lines.txt"), tmp_path, **scorers)
+    report = check_output(tmp_path, "speed.png")
+    for row in records_of(tmp_path):
+        assert 0 < row["first_audio"] < row["took"]
+        assert row["real_time_factor"] == pytest.approx(row["took"] / row["seconds"], rel=1e-3)
+        assert row["share_of_limit"] > 0 and row["peak_memory"] > 2**20
+    assert summary["groups"]["batch 1"]["steps_per_second"]["count"] == 3
+    assert "vLLM-Omni" in report
+
+
+def test_takes_that_run_away_or_are_cut(checkpoint, data, scorers, tmp_path):
+    suite = Stability([Utterance("cat", "The cat sleeps."), Utterance("cut", "The cat sleeps on a mat.")], takes=3)
+    summary = evaluate(checkpoint, suite, tmp_path / "ended", **scorers)
+    assert "Spread over takes" in check_output(tmp_path / "ended", "stability.png")
+    assert [summary["groups"][name]["is_cut"]["value"] for name in ("cat", "cut")] == [0, 1]
+    assert summary["groups"]["cat"]["reached_limit"]["value"] == 0
+    assert len({row["seed"] for row in records_of(tmp_path / "ended")}) == 3
+    summary = evaluate(checkpoint, suite, tmp_path / "cut", generate_kwargs={"max_new_tokens": 12}, **scorers)
+    # What did not end did not end too soon.
+    assert summary["groups"]["cut"]["reached_limit"]["value"] == 1 and summary["groups"]["cut"]["is_cut"]["value"] == 0
+
+
+def test_a_stereo_generator(data, scorers, golden_folder, tmp_path):
+    source, folder = golden_folder / "moss_tts_local_v1_5", tmp_path / "checkpoint"
+    model = AutoModel.from_pretrained(source)
+    model.generation_config.max_new_tokens = 20
+    model.save_pretrained(folder)
+    codec = small_stereo_codec()
+    codec.save_pretrained(folder / "codec")
+    MossTTSLocalProcessor(
+        AutoTokenizer.from_pretrained(source),
+        audio_tokenizer=codec,
+        model_config=AutoConfig.from_pretrained(source),
+        codec_path="codec",
+    ).save_pretrained(folder)
+    for suite in (
+        Sentences(data / "rows.jsonl", count=2),
+        CodecReconstruction(data, count=1),
+        Speed(data / "lines.txt", count=1),
+    ):
+        evaluate(str(folder), suite, tmp_path / suite.name, **scorers)
+        check_output(tmp_path / suite.name)
+        spoken = [row for row in records_of(tmp_path / suite.name) if row.get("audio")]
+        assert all(soundfile.info(tmp_path / suite.name / row["audio"]).channels == 2 for row in spoken)

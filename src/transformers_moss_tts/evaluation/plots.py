@@ -1,0 +1,241 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Pictures of an evaluation, as PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .metrics import Metric, Record
+from .published import Published
+from .scorers import SpeakerLevels
+from .statistics import Estimate, estimate_mean, estimate_slope
+
+
+_DPI = 120
+_PUBLISHED = {"color": "0.45", "linestyle": "--"}
+
+
+def draw_distributions(
+    metric: Metric, groups: dict[str, list[Record]], path: Path, levels: SpeakerLevels | None = None
+) -> None:
+    """A box and the points of a metric for each group; the levels of one voice and of two as lines."""
+    groups = {name: metric.of(rows) for name, rows in groups.items() if metric.of(rows)}
+    figure, axis = _figure(figsize=(7, 1.6 + 0.9 * len(groups)))
+    values = [[row[metric.key] * metric.scale for row in rows] for rows in groups.values()]
+    axis.boxplot(values, orientation="horizontal", showfliers=False, widths=0.5, medianprops={"color": "C1"})
+    scatter = np.random.default_rng(0)
+    for number, points in enumerate(values, 1):
+        offsets = scatter.uniform(-0.18, 0.18, len(points))
+        axis.plot(points, number + offsets, "o", color="C0", markersize=4, alpha=0.45, markeredgewidth=0)
+    labels = [f"{name}\nmean {metric.format(metric.estimate(rows))}" for name, rows in groups.items()]
+    axis.set_yticks(range(1, len(groups) + 1), labels)
+    axis.invert_yaxis()
+    axis.set_xlabel(metric.label)
+    _mark_levels(axis, levels, vertical=True)
+    _save(figure, path)
+
+
+def draw_durations(records: list[Record], frame_rate: float, others: dict[str, float], path: Path) -> None:
+    """Requested against produced seconds, and the mean absolute error by range with what was published."""
+    figure, (left, right) = _figure(1, 2, figsize=(11, 4.2))
+    asked = np.array([row["requested"] for row in records]) / frame_rate
+    made = np.array([row["frames"] for row in records]) / frame_rate
+    ends = [min(asked.min(), made.min(), 0), 1.05 * max(asked.max(), made.max())]
+    left.plot(ends, ends, color="0.6", linewidth=1, label="as requested")
+    left.plot(asked, made, "o", markersize=4, alpha=0.5, markeredgewidth=0, color="C0")
+    left.set(xlabel="requested, seconds", ylabel="produced, seconds", xlim=ends, ylim=ends)
+    left.legend(loc="upper left", frameon=False)
+    names = list(dict.fromkeys(row["group"] for row in records))
+    estimates = [
+        estimate_mean([100 * row["error_share"] for row in records if row["group"] == name]) for name in names
+    ]
+    right.bar(range(len(names)), [item.value for item in estimates], width=0.55, color="C0", label="this model")
+    _error_bars(right, range(len(names)), estimates, color="0.1")
+    known = [(position, others[name]) for position, name in enumerate(names) if name in others]
+    if known:
+        right.plot(*zip(*known), "D", color="0.2", label="MOSS-TTS 8B (Delay), published")
+    right.set_xticks(range(len(names)), names)
+    right.set(ylabel="mean absolute error, %", ylim=(0, None))
+    right.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_drift(groups: dict[str, list[Record]], rate: str, levels: SpeakerLevels | None, path: Path) -> None:
+    """Word errors and SIM of each window along the recording, with the line of least squares of each group."""
+    figure, axes = _figure(2, 1, figsize=(8, 6), sharex=True)
+    for axis, key, scale, label in zip(axes, ("wer", "sim"), (100, 1), (f"{rate}, %", "SIM to the reference")):
+        for number, (name, rows) in enumerate(groups.items()):
+            points = [
+                ((row["start"] + row["end"]) / 120, scale * row[key]) for row in rows if row.get(key) is not None
+            ]
+            if not points:
+                continue
+            minutes, values = map(np.array, zip(*sorted(points)))
+            axis.plot(minutes, values, "o", color=f"C{number}", markersize=4, label=name)
+            if len(points) > 2:
+                slope = estimate_slope(minutes, values)
+                line = values.mean() + slope.value * (minutes - minutes.mean())
+                axis.plot(minutes, line, color=f"C{number}", label=f"{name}: {slope.value:+.3g} a minute")
+        axis.set_ylabel(label)
+        if key == "wer":
+            axis.set_ylim(bottom=0)
+        else:
+            _mark_levels(axis, levels)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8)
+    axes[-1].set_xlabel("minutes")
+    _save(figure, path)
+
+
+def draw_codec(
+    records: list[Record],
+    recordings: list[Record],
+    metrics: Sequence[Metric],
+    others: Sequence[Published],
+    levels: SpeakerLevels | None,
+    path: Path,
+) -> None:
+    """Every metric by bit rate, beside the published codec's and that of the recordings themselves."""
+    metrics = [metric for metric in metrics if metric.of(records)]
+    figure, axes = _panels(len(metrics), 4 if len(metrics) > 6 else 3, (4.0, 3.1))
+    rates = sorted({row["bit_rate"] for row in records})
+    for axis, metric in zip(axes, metrics):
+        estimates = [metric.estimate([row for row in records if row["bit_rate"] == rate]) for rate in rates]
+        positions, estimates = zip(*[(rate, item) for rate, item in zip(rates, estimates) if item is not None])
+        axis.plot(positions, [item.value * metric.scale for item in estimates], "o-", color="C0", label="this codec")
+        _error_bars(axis, positions, estimates, metric.scale)
+        # Its mel loss is another one than ours.
+        known = [(row.values["bit_rate"], row.values[metric.key]) for row in others if metric.key in row.values]
+        if known and metric.key != "mel":
+            axis.plot(*zip(*known), marker="D", markersize=4, label="MOSS-Audio-Tokenizer (published)", **_PUBLISHED)
+        if metric.key == "sim":
+            _mark_levels(axis, levels)
+        if ceiling := metric.estimate(recordings):
+            axis.axhline(ceiling.value * metric.scale, color="C2", linestyle=":", label="recordings")
+            axis.legend(*([items[-1]] for items in axis.get_legend_handles_labels()), frameon=False, fontsize=8)
+        axis.set(title=metric.label, xlabel="bit/s")
+    axes[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def draw_speed(records: list[Record], path: Path) -> None:
+    """Seconds of work and time to the first audio, by seconds of audio."""
+    figure, (left, right) = _figure(1, 2, figsize=(10, 3.8))
+    spoken = [row for row in records if row["seconds"]]
+    longest = 1.05 * max((row["seconds"] for row in spoken), default=1)
+    left.plot([0, longest], [0, longest], label="real time", **_PUBLISHED)
+    left.plot([row["seconds"] for row in spoken], [row["took"] for row in spoken], "o", color="C0")
+    left.set(xlabel="seconds of audio", ylabel="seconds of work", xlim=(0, longest), ylim=(0, None))
+    left.legend(frameon=False)
+    heard = [row for row in spoken if row["first_audio"] is not None]
+    right.plot([row["seconds"] for row in heard], [1000 * row["first_audio"] for row in heard], "o", color="C0")
+    right.set(xlabel="seconds of audio", ylabel="first audio, ms", xlim=(0, longest), ylim=(0, None))
+    _save(figure, path)
+
+
+def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) -> None:
+    """Length and word errors of every take; those that did not end or were cut stand out."""
+    figure, axis = _figure(figsize=(7.5, 4.4))
+    scored = any(rate.of(rows) for rows in groups.values())
+    for number, (name, rows) in enumerate(groups.items()):
+        color = f"C{number % 10}"
+        errors = [row[rate.key] * rate.scale if row.get(rate.key) is not None else 0 for row in rows]
+        axis.plot([row["seconds"] for row in rows], errors, "o", color=color, alpha=0.6, markeredgewidth=0)
+        for key, marker in (("reached_limit", "x"), ("is_cut", "v")):
+            marked = [(row["seconds"], error) for row, error in zip(rows, errors) if row.get(key)]
+            if marked:
+                axis.plot(*zip(*marked), marker, color=color, markersize=10, fillstyle="none")
+    for marker, label in (("o", "ended by itself"), ("x", "did not end"), ("v", "cut")):
+        axis.plot([], [], marker, color="0.3", fillstyle="none", label=label)
+    axis.set(xlabel="seconds", ylabel=rate.label if scored else "", xlim=(0, None), ylim=(0, None))
+    axis.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_differences(metrics: Sequence[Metric], differences: dict[str, dict[str, Estimate]], path: Path) -> None:
+    """For each metric the difference of every group with its interval."""
+    shown = [metric for metric in metrics if metric.key in differences]
+    height = 1.5 + 0.35 * max(len(differences[metric.key]) for metric in shown)
+    figure, axes = _panels(len(shown), 3, (4.4, height))
+    for axis, metric in zip(axes, shown):
+        groups = differences[metric.key]
+        positions = range(len(groups))
+        axis.axvline(0, color="0.6", linewidth=1)
+        for position, item in zip(positions, groups.values()):
+            color = "0.5"
+            if item.excludes_zero and metric.lower_is_better is not None:
+                color = "C2" if (item.value < 0) == metric.lower_is_better else "C3"
+            ends = [item.value if end is None else end for end in (item.low, item.high)]
+            axis.plot([end * metric.scale for end in ends], [position, position], color=color, linewidth=2)
+            axis.plot(item.value * metric.scale, position, "o", color=color)
+        axis.set_yticks(positions, groups)
+        axis.set(title=f"{metric.label}, B - A", ylim=(len(groups) - 0.5, -0.5))
+    _save(figure, path)
+
+
+def _figure(*shape: int, **options):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=options.pop("figsize"), layout="constrained")
+    axes = figure.subplots(*shape, **options)
+    for axis in np.atleast_1d(axes).flat:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _panels(count: int, most_columns: int, size: tuple[float, float]):
+    """A figure with so many panels, each of a size in inches."""
+    columns = min(most_columns, count)
+    rows = -(-count // columns)
+    figure, axes = _figure(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def _save(figure, path: Path) -> None:
+    figure.savefig(path, dpi=_DPI)
+
+
+def _error_bars(
+    axis, positions: Sequence[float], estimates: Sequence[Estimate], scale: float = 1.0, color: str = "C0"
+) -> None:
+    for position, item in zip(positions, estimates):
+        if item.low is not None:
+            ends = [item.low * scale, item.high * scale]
+            axis.plot([position] * 2, ends, color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
+
+
+def _mark_levels(axis, levels: SpeakerLevels | None, vertical: bool = False) -> None:
+    """Lines of two recordings of one voice and of two voices."""
+    if levels is None:
+        return
+    line = axis.axvline if vertical else axis.axhline
+    line(levels.same, color="C2", linestyle=":", label=f"one voice ({levels.same:.2f})")
+    line(levels.different, color="C3", linestyle=":", label=f"two voices ({levels.different:.2f})")
+    axis.legend(frameon=False, fontsize=8)
+
+
+__all__ = [
+    "draw_codec",
+    "draw_differences",
+    "draw_distributions",
+    "draw_drift",
+    "draw_durations",
+    "draw_speed",
+    "draw_stability",
+]

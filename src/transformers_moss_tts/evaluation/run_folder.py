@@ -1,0 +1,125 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The output folder of an evaluation: what is written there as it goes, so that a run can stop and go on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..replacing_file import replacing
+from .metrics import Record
+
+
+SETTINGS, RECORDS, SUMMARY, REPORT, AUDIO = "settings.json", "utterances.jsonl", "summary.json", "report.md", "audio"
+_SOURCE = "source"  # the one setting that may change: a run can go on on another device
+
+
+class RunFolder:
+    """
+    Output folder of a run.
+
+    Args:
+        path (`str` or `Path`): the folder; made if it is missing.
+        settings (`dict`): what determines the numbers. A folder with other settings is refused.
+
+    Raises:
+        ValueError: if the folder holds a run with other settings, or files of something else.
+    """
+
+    def __init__(self, path: str | Path, settings: dict[str, Any]):
+        self.path = Path(path)
+        self.settings = settings
+        self.records: list[Record] = []
+        self.source: str | None = None
+        self._check_settings()
+        self.audio.mkdir(parents=True, exist_ok=True)
+        self._write_settings()
+        if (self.path / RECORDS).is_file():
+            # Failed utterances get another chance.
+            self.records = [row for row in read_records(self.path) if "error" not in row]
+            write_text(self.path / RECORDS, "".join(map(_line, self.records)))
+
+    @property
+    def audio(self) -> Path:
+        return self.path / AUDIO
+
+    @property
+    def done(self) -> set[str]:
+        """Ids of the tasks that have records."""
+        return {row["task"] for row in self.records}
+
+    def add(self, records: list[Record]) -> None:
+        """Keeps all records of a task, or, if the process dies, none."""
+        self.records += records
+        with open(self.path / RECORDS, "a", encoding="utf-8") as file:
+            file.write("".join(map(_line, records)))
+            file.flush()
+
+    def note_source(self, source: str) -> None:
+        """Remembers what the audio comes from, for reports."""
+        self.source = source
+        self._write_settings()
+
+    def _write_settings(self) -> None:
+        settings = self.settings | {_SOURCE: self.source}
+        write_text(self.path / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
+
+    def _check_settings(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"The output {str(self.path)!r} is a file: give a folder.")
+        if not (self.path / SETTINGS).is_file():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise ValueError(
+                    f"The folder {str(self.path)!r} is not empty and holds no evaluation: give another one."
+                )
+            return
+        known = read_settings(self.path)
+        self.source = known.pop(_SOURCE, None)
+        plain = json.loads(json.dumps(self.settings))
+        if changed := [name for name in known | plain if known.get(name) != plain.get(name)]:
+            raise ValueError(
+                f"The folder {str(self.path)!r} holds an evaluation with another {', '.join(changed)} "
+                f"({known.get(changed[0])!r}, not {plain.get(changed[0])!r}): give another folder, or remove it."
+            )
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a run."""
+    return json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Records of a run. Where the last line was not written to its end, those of its task are left out."""
+    *lines, rest = (folder / RECORDS).read_text(encoding="utf-8").split("\n")
+    records = [json.loads(line) for line in lines]
+    return [row for row in records if row["task"] != records[-1]["task"]] if rest and records else records
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that appears whole or not at all."""
+    with replacing(path) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def model_fingerprint(name: str) -> list[list]:
+    """Names, sizes and times of the weights in a folder: whether a model is the one that a run began with."""
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+__all__ = ["RunFolder", "model_fingerprint", "read_records", "read_settings", "write_text"]

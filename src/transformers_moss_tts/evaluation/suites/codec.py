@@ -1,0 +1,183 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How well a codec gives back recordings, by number of codebooks."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from ...audio_io import load_audio
+from ...spectrograms import draw_spectrograms
+from .. import published
+from ..metrics import NONE, Metric, Record, Table, grouped, metric_table
+from ..plots import draw_codec
+from ..scorers import SpeakerLevels, compare_signals
+from ..scoring import Scorers
+from ..synthesis import Codec, Speech, Task, load_codec
+from ..text_errors import rate_name
+from .base import MOS, SIM, Suite, published_rows, save_speech
+
+
+# Of the report's Table 2.
+CODEBOOKS = (6, 8, 12, 16, 24, 32)
+ORIGINAL = "recording"
+
+
+@dataclass
+class CodecReconstruction(Suite):
+    """
+    Recordings through a codec: STOI, PESQ, mel distance and likeness of the voice to the recording's, and errors of the words
+    where the text is known.
+
+    Args:
+        codebooks (`list[int]`, *optional*):
+            Numbers of codebooks to decode with; those of the report's Table 2 that the codec has, and all it has, by default.
+    """
+
+    codebooks: list[int] | None = None
+
+    name: ClassVar[str] = "codec"
+    scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker", "mos")
+    needs_text: ClassVar[bool] = False
+    max_batch_size: ClassVar[int | None] = 1
+
+    def tasks(self) -> list[Task]:
+        if self.codebooks is not None and min(self.codebooks, default=0) < 1:
+            raise ValueError(f"`codebooks` must be 1 or more, got {self.codebooks}.")
+        utterances = self.utterances()
+        if silent := [item.id for item in utterances if item.recording is None]:
+            raise ValueError(
+                f"A codec needs recordings, {silent[0]!r} has none: give audio files, a folder of them, or `audio` in jsonl."
+            )
+        return [Task(item.id, ORIGINAL, item) for item in utterances]
+
+    def load_source(
+        self, model: str, device: str | None = None, dtype: str | None = None, generate_kwargs: dict | None = None
+    ) -> Codec:
+        if generate_kwargs:
+            raise ValueError(f"A codec generates nothing: it does not take {', '.join(generate_kwargs)}.")
+        codec = load_codec(model, device, dtype)
+        self.codebook_counts(codec.model.config)
+        return codec
+
+    def codebook_counts(self, config) -> list[int]:
+        """
+        Numbers of codebooks to decode with.
+
+        Raises:
+            ValueError: if the codec has not so many.
+        """
+        most = config.num_quantizers
+        if self.codebooks is None:
+            return sorted({count for count in CODEBOOKS if count < most} | {most})
+        if max(self.codebooks) > most:
+            raise ValueError(f"The codec has {most} codebooks, {max(self.codebooks)} were asked for.")
+        return sorted(set(self.codebooks))
+
+    def produce(self, tasks: list[Task], source: Codec) -> list[dict[str, Any]]:
+        codec, config = source.model, source.model.config
+        products = []
+        for task in tasks:
+            waveform = load_audio(task.utterance.recording, config.sampling_rate, num_channels=config.num_channels)
+            values = torch.from_numpy(np.atleast_2d(waveform))[None].to(codec.device)
+            decoded = {}
+            with torch.inference_mode():
+                encoded = codec.encode(values)
+                codes = encoded.audio_codes[..., : encoded.audio_codes_lengths.max()]
+                for count in self.codebook_counts(config):
+                    audio = codec.decode(codes, num_quantizers=count).audio[0, :, : values.shape[-1]].float().cpu()
+                    rate = config.frame_rate * count * math.log2(config.codebook_size)
+                    decoded[count] = (rate, Speech(_squeezed(audio.numpy()), config.sampling_rate))
+            products.append({"recording": Speech(waveform, config.sampling_rate), "decoded": decoded})
+        return products
+
+    def score(self, task: Task, product: dict[str, Any], scorers: Scorers, folder: Path) -> list[Record]:
+        recording: Speech = product["recording"]
+        text = task.utterance.text
+        common = {"task": task.id, "text": text, "recording": str(task.utterance.recording)}
+        original = recording.for_scorers()
+        words = scorers.words(original, text) if text else {}
+        row = {"id": f"{task.id}-{ORIGINAL}", "group": ORIGINAL, "seconds": round(recording.seconds, 4)}
+        records = [common | row | words | scorers.quality(original)]
+        for count, (bit_rate, speech) in product["decoded"].items():
+            name = f"{task.id}-{count:02d}"
+            waveform = speech.for_scorers()
+            row = {"id": name, "group": f"{count} codebooks", "codebooks": count, "bit_rate": bit_rate}
+            row |= {"audio": save_speech(speech, name, folder), "seconds": round(speech.seconds, 4)}
+            row |= compare_signals(_mono(recording.waveform), _mono(speech.waveform), speech.sampling_rate)
+            row |= scorers.words(waveform, text) if text else {}
+            records.append(
+                common | row | scorers.voice(waveform, task.utterance.recording) | scorers.quality(waveform)
+            )
+        return records
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return (
+            Metric("bit_rate", "bit/s", digits=0),
+            SIM,
+            Metric("stoi", "STOI", digits=3, lower_is_better=False),
+            Metric("pesq_nb", "PESQ-NB", lower_is_better=False),
+            Metric("pesq_wb", "PESQ-WB", lower_is_better=False),
+            Metric("mel", "mel distance", digits=3, lower_is_better=True),
+            Metric("wer", f"{rate_name(self.language)} %", scale=100, lower_is_better=True),
+            MOS,
+        )
+
+    def tables(self, records: list[Record]) -> list[Table]:
+        others = [row for row in published.CODEC if row.key[0] == self.language]
+        notes = [
+            "SIM: cosine to the recording. Mel distance: sum over seven resolutions of the mean absolute difference of log10 "
+            "mel magnitudes, as DAC (arXiv 2306.06546) has it."
+        ]
+        if others:
+            notes.append(f"In italics: {published.CODEC_SOURCE}.")
+        table = metric_table(
+            "Reconstruction", self.metrics(), grouped(records), published_rows(others, self.metrics()), notes
+        )
+        rate = table.columns.index("bit/s")
+        for row in table.rows:
+            # It is the same for every recording.
+            row[rate] = row[rate].split(" ")[0]
+            row[rate] = NONE if row[0] == ORIGINAL else row[rate]
+        return [table]
+
+    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+        others = [row for row in published.CODEC if row.key[0] == self.language]
+        decoded = [row for row in records if row["group"] != ORIGINAL]
+        originals = [row for row in records if row["group"] == ORIGINAL]
+        draw_codec(decoded, originals, self.metrics()[1:], others, levels, folder / "codec.png")
+        first = [row for row in decoded if row["task"] == decoded[0]["task"] and row.get("audio")]
+        shown = [first[0], first[-1]] if len(first) > 1 else first
+        waves = [
+            load_audio(first[0]["recording"], 24000),
+            *(load_audio(folder / row["audio"], 24000) for row in shown),
+        ]
+        titles = [ORIGINAL, *(row["group"] for row in shown)]
+        draw_spectrograms(tuple(waves), tuple(titles), 24000, folder / "spectrograms.png")
+        return [("codec.png", "Quality by bit rate"), ("spectrograms.png", f"Spectrograms of {first[0]['task']}")]
+
+
+def _squeezed(waveform: np.ndarray) -> np.ndarray:
+    return waveform[0] if waveform.shape[0] == 1 else waveform
+
+
+def _mono(waveform: np.ndarray) -> np.ndarray:
+    return waveform if waveform.ndim == 1 else waveform.mean(axis=0)
+
+
+__all__ = ["CodecReconstruction"]

@@ -1,0 +1,163 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Whether words and voice stay right along one long recording."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from .. import published
+from ..metrics import NONE, Metric, Record, Table, grouped, metric_table
+from ..plots import draw_drift
+from ..scorers import RATE, SpeakerLevels
+from ..scoring import Scorers
+from ..statistics import estimate_slope
+from ..synthesis import Speech, Task
+from ..text_errors import align, rate_name, units_of
+from ..utterances import Utterance, read_utterances
+from .base import SIM, SpokenSuite, published_rows, save_speech
+
+
+# Windows end where it is quietest within so many seconds, so that fewer words are cut.
+_SLACK = 2.0
+_QUIET_SPAN = 0.05  # seconds
+
+
+@dataclass
+class LongForm(SpokenSuite):
+    """
+    One long text: errors of the words and likeness of the voice to the reference's, in windows along the recording, and the
+    slope of both a minute. The lines of a text file are one text; other data has a text each.
+
+    Args:
+        modes (`list[str]`, *optional*):
+            "clone" and "continuation" by default, the latter where the reference's text is known.
+        window (`float`, *optional*, defaults to 20.0):
+            Seconds of a window; the last one may have half as many more. Whisper hears 30 at once.
+    """
+
+    modes: list[str] | None = None
+    window: float = 20.0
+
+    name: ClassVar[str] = "long-form"
+    scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker")
+    takes_recordings: ClassVar[bool] = True
+
+    def utterances(self) -> list[Utterance]:
+        if isinstance(self.data, list) or Path(self.data).suffix != ".txt":
+            return super().utterances()
+        text = " ".join(line.text for line in read_utterances(self.data))
+        return replace(self, data=[Utterance(Path(self.data).stem, text)], count=None).utterances()
+
+    def tasks(self) -> list[Task]:
+        if self.window <= 2 * _SLACK:
+            raise ValueError(f"`window` must be above {2 * _SLACK:g} seconds, got {self.window}.")
+        return [
+            self.task(item, mode, mode, seed=self.seed + number)
+            for number, item in enumerate(self.utterances())
+            for mode in self.modes or (["clone", "continuation"] if item.reference_text else ["clone"])
+        ]
+
+    def metrics(self) -> tuple[Metric, ...]:
+        rate = rate_name(self.language)
+        return Metric("errors", f"{rate} %", per="words", scale=100, lower_is_better=True), SIM
+
+    def score(self, task: Task, product: Speech, scorers: Scorers, folder: Path) -> list[Record]:
+        waveform = product.for_scorers()
+        spans = split_windows(waveform, self.window)
+        said = units_of(task.utterance.text, self.language)
+        heard = [scorers.hear(waveform[start:end]) for start, end in spans]
+        counts, missing = align(said, [units_of(text, self.language) for text in heard])
+        common = {
+            "task": task.id,
+            "group": task.group,
+            "mode": task.mode,
+            "reference": str(task.utterance.reference),
+            "audio": save_speech(product, task.id, folder),
+            "characters": len(task.utterance.text),
+            "recording_seconds": round(product.seconds, 3),
+            "reached_limit": product.reached_limit,
+            "missing_at_end": missing,
+            "seed": task.seed,
+        }
+        return [
+            common
+            | {"id": f"{task.id}-w{number:03d}", "start": round(start / RATE, 3), "end": round(end / RATE, 3)}
+            | {"heard": text, "errors": errors, "words": units, "wer": errors / units if units else None}
+            | scorers.voice(waveform[start:end], task.utterance.reference)
+            for number, ((start, end), text, (errors, units)) in enumerate(zip(spans, heard, counts))
+        ]
+
+    def tables(self, records: list[Record]) -> list[Table]:
+        groups = grouped(records)
+        characters = max(row["characters"] for row in records)
+        others = [row for row in published.LONG_FORM if row.key[0] == self.language]
+        notes = [
+            f"n: windows of {self.window:g} s. {self.metrics()[0].label} is of all words together, SIM the mean of the "
+            f"windows' cosines to the reference. The longest text has {characters} characters.",
+        ]
+        if others:
+            notes.append(f"In italics: {published.LONG_FORM_SOURCE}; its SIM is of whole recordings.")
+        labelled = [replace(row, label=f"{row.label}, {row.key[1]}") for row in others]
+        means = metric_table(
+            "Words and voice", self.metrics(), groups, published_rows(labelled, self.metrics()), notes
+        )
+        return [means, self._drift(groups)]
+
+    def _drift(self, groups: dict[str, list[Record]]) -> Table:
+        rows = []
+        for name, group in groups.items():
+            recordings = {row["task"]: row for row in group}.values()
+            row = [name, f"{sum(row['recording_seconds'] for row in recordings) / 60:.2f}"]
+            for key in ("wer", "sim"):
+                points = [(_middle(item) / 60, item[key]) for item in group if item.get(key) is not None]
+                slope = estimate_slope(*zip(*points)) if len(points) > 2 else None
+                metric = Metric(key, "", scale=100 if key == "wer" else 1, digits=2 if key == "wer" else 4)
+                row.append(metric.format(slope))
+            row.append(str(sum(item["missing_at_end"] for item in recordings)))
+            row.append(str(sum(bool(item["reached_limit"]) for item in recordings)) or NONE)
+            rows.append(row)
+        rate = rate_name(self.language)
+        columns = ["", "minutes", f"{rate} % a minute", "SIM a minute", "words missing at the end", "not ended"]
+        return Table("Drift", columns, rows, ["Slopes of the lines of least squares through the windows."])
+
+    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+        draw_drift(grouped(records), rate_name(self.language), levels, folder / "drift.png")
+        return [("drift.png", "Words and voice along the recording")]
+
+
+def split_windows(waveform: np.ndarray, seconds: float) -> list[tuple[int, int]]:
+    """Spans of about so many seconds of a waveform `(samples,)` at 16 kHz; a rest of less than half joins the last."""
+    from scipy.ndimage import uniform_filter1d
+
+    if len(waveform) <= 1.5 * seconds * RATE:
+        return [(0, len(waveform))]
+    size, slack, quiet = (round(value * RATE) for value in (seconds, _SLACK, _QUIET_SPAN))
+    power = uniform_filter1d(np.square(waveform, dtype=np.float64), quiet)
+    ends, start = [], 0
+    while len(waveform) - start > 1.5 * size:
+        around = start + size - slack
+        start = around + int(power[around : start + size + slack].argmin())
+        ends.append(start)
+    ends.append(len(waveform))
+    return list(zip([0, *ends[:-1]], ends))
+
+
+def _middle(record: Record) -> float:
+    return (record["start"] + record["end"]) / 2
+
+
+__all__ = ["LongForm"]

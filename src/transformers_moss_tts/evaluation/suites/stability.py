@@ -1,0 +1,97 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How much a generator's speech of one text varies: runaways, cuts, and the spread of its errors."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ..metrics import Metric, Record, Table, grouped, metric_table
+from ..plots import draw_stability
+from ..scorers import SpeakerLevels
+from ..scoring import Scorers
+from ..synthesis import Speech, Task
+from ..text_errors import CUT_UNITS
+from .base import MOS, SIM, SpokenSuite
+
+
+@dataclass
+class Stability(SpokenSuite):
+    """
+    Every text many times.
+
+    Args:
+        takes (`int`, *optional*, defaults to 20):
+            How often. Each batch has a seed of its own.
+    """
+
+    takes: int = 20
+
+    name: ClassVar[str] = "stability"
+    scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker", "mos")
+
+    def tasks(self) -> list[Task]:
+        if self.takes < 1:
+            raise ValueError(f"`takes` must be at least 1, got {self.takes}.")
+        tasks = []
+        for item in self.utterances():
+            mode = "plain" if item.reference is None else "clone"
+            tasks += [
+                self.task(item, mode, item.id, seed=self.seed + take, named={"take": f"{take:03d}"})
+                for take in range(self.takes)
+            ]
+        return sorted(tasks, key=lambda task: task.mode)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        cut = Metric("is_cut", "cut %", scale=100, digits=1, lower_is_better=True)
+        return (*self.error_metrics(), cut, Metric("seconds", "seconds"), SIM, MOS)
+
+    def score(self, task: Task, product: Speech, scorers: Scorers, folder: Path) -> list[Record]:
+        record = self.score_speech(task, product, scorers, folder)
+        # What never ended did not end too soon.
+        return [
+            record | {"is_cut": bool(record["is_cut"] and not product.reached_limit)} if "is_cut" in record else record
+        ]
+
+    def tables(self, records: list[Record]) -> list[Table]:
+        groups = grouped(records)
+        notes = [
+            "Not ended: the generation was stopped at its longest. Cut: it ended by itself, and the transcript lacks the "
+            f"text's last {CUT_UNITS} words or more."
+        ]
+        every = groups | {"all": records} if len(groups) > 1 else groups
+        return [metric_table("Takes", self.metrics(), every, notes=notes), self._spread(every)]
+
+    def _spread(self, groups: dict[str, list[Record]]) -> Table:
+        rate = self.metrics()[0]
+        seconds = replace(rate, key="seconds", label="seconds", scale=1.0)
+        rows = []
+        for name, group in groups.items():
+            for metric in (rate, seconds):
+                values = [row[metric.key] for row in metric.of(group)]
+                if values:
+                    points = np.percentile(values, [0, 50, 90, 100])
+                    numbers = [*points, np.std(values)]
+                    rows.append([name, metric.label, *(metric.format(float(value)) for value in numbers)])
+        columns = ["", "", "least", "median", "90th percentile", "most", "standard deviation"]
+        return Table("Spread over takes", columns, rows)
+
+    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+        draw_stability(grouped(records), self.metrics()[0], folder / "stability.png")
+        return [("stability.png", "Errors and length of every take")]
+
+
+__all__ = ["Stability"]

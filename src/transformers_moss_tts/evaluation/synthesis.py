@@ -1,0 +1,229 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Where the audio of an evaluation comes from: a generator, or the recordings of the data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
+
+from ..audio_io import load_audio
+from ..moss_audio_tokenizer import MossAudioTokenizerConfig
+from .scorers import RATE
+from .text_errors import counts_characters, language_name
+from .utterances import Utterance
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One generation.
+
+    Args:
+        id (`str`): unique in its suite; names the audio file.
+        group (`str`): what its numbers are averaged with.
+        utterance ([`Utterance`]): what is said.
+        mode (`str`): "plain", "clone" or "continuation".
+        tokens (`int`, *optional*): length to ask for, in frames.
+        seed (`int`): of the sampling.
+    """
+
+    id: str
+    group: str
+    utterance: Utterance
+    mode: str = "plain"
+    tokens: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Speech:
+    """
+    What was spoken.
+
+    Args:
+        waveform (`np.ndarray`): `(samples,)` or `(channels, samples)`; maybe of no samples.
+        sampling_rate (`int`): in Hz.
+        frames (`int`, *optional*): frames of codes that were generated.
+        reached_limit (`bool`, *optional*): whether the generation was cut because it did not end.
+    """
+
+    waveform: np.ndarray
+    sampling_rate: int
+    frames: int | None = None
+    reached_limit: bool | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.waveform.shape[-1] / self.sampling_rate
+
+    def for_scorers(self) -> np.ndarray:
+        """The waveform `(samples,)`, mono at 16 kHz."""
+        if self.waveform.size == 0:
+            return np.zeros(0, dtype=np.float32)
+        return load_audio(self.waveform, RATE, array_sampling_rate=self.sampling_rate)
+
+
+class Synthesizer:
+    """
+    A generator that speaks tasks.
+
+    Args:
+        model, processor: generator and its processor, with a codec.
+        language (`str`): code of the language.
+        generate_kwargs (`dict`, *optional*): further arguments of `generate`.
+
+    Raises:
+        ValueError: if the processor has no codec.
+    """
+
+    def __init__(self, model, processor, language: str, generate_kwargs: dict[str, Any] | None = None):
+        if processor.audio_tokenizer is None:
+            raise ValueError("The generator has no codec: save one beside it, or name one that can be loaded.")
+        self.model, self.processor, self.language = model, processor, language
+        self.generate_kwargs = generate_kwargs or {}
+        self.sampling_rate = processor.audio_tokenizer.config.sampling_rate
+
+    def conversation(self, task: Task) -> list[dict[str, Any]]:
+        """Messages of a task: a user's, and for a continuation the beginning of the reply."""
+        item, build = task.utterance, self.processor.build_user_message
+        text, reference = item.text, None
+        if task.mode == "clone":
+            reference = [str(item.reference)]
+        if task.mode == "continuation":
+            text = ("" if counts_characters(self.language) else " ").join([item.reference_text, item.text])
+        user = build(text=text, reference=reference, tokens=task.tokens, language=language_name(self.language))
+        if task.mode != "continuation":
+            return [user]
+        return [user, self.processor.build_assistant_message([str(item.reference)])]
+
+    def inputs(self, tasks: list[Task]):
+        """Prompts of tasks of one mode, on the model's device."""
+        mode = "continuation" if tasks[0].mode == "continuation" else "generation"
+        return self.processor([self.conversation(task) for task in tasks], mode=mode).to(self.model.device)
+
+    def generate(self, inputs, seed: int, **kwargs):
+        """What the model's `generate` returns."""
+        options = self.generate_kwargs | kwargs
+        return self.model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
+
+    def speak(self, tasks: list[Task]) -> list[Speech]:
+        """Speaks tasks of one mode as a batch, with the seed of the first."""
+        outputs = self.generate(self.inputs(tasks), tasks[0].seed)
+        return [
+            Speech(waveform.numpy(), self.sampling_rate, len(codes), bool(limit))
+            for waveform, codes, limit in zip(
+                self.processor.decode(outputs), outputs.audio_codes, outputs.reached_limit.tolist()
+            )
+        ]
+
+    def describe(self) -> str:
+        """Class, size, precision and device of the model."""
+        return _describe(self.model)
+
+
+class RecordedSpeech:
+    """The data's own recordings in the place of a model: what a perfect one would score."""
+
+    sampling_rate = 24000  # Hz
+
+    def speak(self, tasks: list[Task]) -> list[Speech]:
+        """
+        Raises:
+            ValueError: if there is no recording of a text.
+        """
+        return [Speech(load_audio(task.utterance.recording, self.sampling_rate), self.sampling_rate) for task in tasks]
+
+    def describe(self) -> str:
+        return "the recordings of the data, no model"
+
+
+class Codec:
+    """A codec that encodes and decodes recordings."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def describe(self) -> str:
+        """Class, size, precision and device of the model."""
+        return _describe(self.model)
+
+
+def load_synthesizer(
+    name: str,
+    language: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    generate_kwargs: dict[str, Any] | None = None,
+) -> Synthesizer:
+    """
+    Loads a generator with its codec.
+
+    Args:
+        name (`str`): folder or Hub id.
+        device (`str`, *optional*): the fastest there is by default.
+        dtype (`str`, *optional*): such as "bfloat16"; the checkpoint's by default.
+
+    Raises:
+        ValueError: if there is no such generator.
+    """
+    if _is_codec(name):
+        raise ValueError(f"{name!r} is a codec: only the suite 'codec' takes one, the others need a generator.")
+    processor = _loaded(AutoProcessor, name)
+    model = _loaded(AutoModelForTextToWaveform, name, **({} if dtype is None else {"dtype": dtype}))
+    model = model.eval().to(device or _fastest_device())
+    if processor.audio_tokenizer is not None:
+        processor.audio_tokenizer.to(model.device)
+    return Synthesizer(model, processor, language, generate_kwargs)
+
+
+def load_codec(name: str, device: str | None = None, dtype: str | None = None) -> Codec:
+    """
+    Loads a codec, or that of a generator.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    codec = _loaded(AutoModel, name) if _is_codec(name) else _loaded(AutoProcessor, name).audio_tokenizer
+    if codec is None:
+        raise ValueError(f"The generator {name!r} has no codec: give the codec's own folder or Hub id.")
+    dtype = codec.dtype if dtype is None else getattr(torch, dtype)
+    return Codec(codec.eval().to(device or _fastest_device(), dtype))
+
+
+def _is_codec(name: str) -> bool:
+    return isinstance(_loaded(AutoConfig, name), MossAudioTokenizerConfig)
+
+
+def _loaded(auto_class, name: str, **kwargs):
+    try:
+        return auto_class.from_pretrained(name, **kwargs)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The model {name!r} could not be loaded: {error}") from error
+
+
+def _fastest_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _describe(model) -> str:
+    size = sum(parameter.numel() for parameter in model.parameters())
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else str(model.device)
+    threads = f", {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
+    return f"{type(model).__name__}, {size / 1e6:.1f} M parameters, {str(model.dtype).removeprefix('torch.')}, {device}{threads}"
+
+
+__all__ = ["Codec", "RecordedSpeech", "Speech", "Synthesizer", "Task", "load_codec", "load_synthesizer"]

@@ -1,0 +1,79 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How much reading weights costs a generator: what no implementation can be faster than."""
+
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+from torch import nn
+
+from ..moss_tts import MossTTSDelayModel
+from ..moss_tts_local import MossTTSLocalModel, MossTTSLocalV1Model
+
+
+def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTSLocalModel) -> int:
+    """
+    Bytes of the weights that a step inside audio reads: the backbone without its embedding table and the audio heads; of a
+    local generator also the text head, each channel's adapter, and the local transformer, once for every position.
+    """
+    if isinstance(model, MossTTSDelayModel):
+        return _bytes(model.language_model) + _bytes(model.audio_heads)
+    num_positions = model.first_audio_position + model.config.n_vq
+    read = _bytes(model.backbone) + num_positions * _bytes(model.local_transformer)
+    if isinstance(model, MossTTSLocalV1Model):
+        return read + _bytes(model.lm_heads) + _bytes(model.local_to_speech_embedding_mlps)
+    is_binary = model.config.local_text_head_mode == "binary"
+    return read + _bytes(model.audio_lm_heads) + _bytes(model.local_text_lm_head if is_binary else model.text_lm_head)
+
+
+def read_rate(device: str | torch.device, dtype: torch.dtype) -> float:
+    """Bytes a second at which a large matrix is read in a matrix-vector product: the median of seven."""
+    device = torch.device(device)
+    matrix = torch.randn(16384, 8192, device=device).to(dtype)
+    vector = torch.randn(8192, device=device, dtype=dtype)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        matrix @ vector
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return matrix.nbytes / statistics.median(times)
+
+
+def read_rate_in_own_process(device: str | torch.device, dtype: torch.dtype) -> float:
+    """
+    [`read_rate`], measured where its matrix does not count into this process's peak memory.
+
+    Raises:
+        RuntimeError: if it could not be measured.
+    """
+    program = (
+        f"import torch; from {__name__} import read_rate; torch.set_num_threads({torch.get_num_threads()}); "
+        f"print(read_rate({str(device)!r}, {dtype}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    if ran.returncode != 0:
+        raise RuntimeError(f"The rate at which weights are read could not be measured: {ran.stderr[-500:]}")
+    return float(ran.stdout.split()[-1])
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(weight.nbytes for name, weight in module.named_parameters() if "embed_tokens" not in name)
+
+
+__all__ = ["read_rate", "read_rate_in_own_process", "weights_read_a_step"]
