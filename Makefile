@@ -7,7 +7,7 @@ BIN := .venv/bin
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,train]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,train,eval]'
 	touch $@
 
 demo: .venv/installed

@@ -19,6 +19,7 @@ import torch
 from own_process import in_own_process, peak_bytes
 
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
+from transformers_moss_tts.evaluation.weight_reads import read_rate, weights_read_a_step
 
 
 PROMPT_LENGTH = 64
@@ -68,34 +69,6 @@ def build_prompt(config, batch_size: int, device: str) -> torch.LongTensor:
     prompt[:, -39:, 0] = config.audio_assistant_gen_slot_token_id
     prompt[:, -39:, 1:] = torch.randint(0, config.audio_vocab_size, (batch_size, 39, config.n_vq))
     return prompt.to(device)
-
-
-def weights_read_a_step(model: Model) -> int:
-    """
-    Bytes of the backbone without its embedding table and of the audio heads; of a local generator also those of the text
-    head, of each channel's adapter, and of the local transformer, once for every channel.
-    """
-
-    def size(module: torch.nn.Module) -> int:
-        return sum(p.nbytes for name, p in module.named_parameters() if "embed_tokens" not in name)
-
-    if isinstance(model, MossTTSDelayModel):
-        return size(model.language_model) + size(model.audio_heads)
-    local = (1 + model.config.n_vq) * size(model.local_transformer)
-    return size(model.backbone) + size(model.lm_heads) + size(model.local_to_speech_embedding_mlps) + local
-
-
-def read_rate(device: str, dtype: torch.dtype) -> float:
-    """Bytes a second at which a large matrix is read in a matrix-vector product."""
-    matrix = torch.randn(16384, 8192, device=device).to(dtype)
-    vector = torch.randn(8192, device=device, dtype=dtype)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        matrix @ vector
-        wait(device)
-        times.append(time.perf_counter() - start)
-    return matrix.numel() * matrix.element_size() / statistics.median(times)
 
 
 def wait(device: str) -> None:

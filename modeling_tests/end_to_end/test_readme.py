@@ -29,6 +29,7 @@ def test_every_block_runs(tmp_path):
     (tmp_path / "recordings").mkdir()
     (tmp_path / "recordings" / "a.wav").symlink_to(tmp_path / "a.wav")
     (tmp_path / "recordings" / "a.txt").write_text("What a says.")
+    (tmp_path / "sentences.txt").write_text("Hello there.\n")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) > 8
     program = "\n".join(blocks)
@@ -40,4 +41,5 @@ def test_every_block_runs(tmp_path):
     assert ran.returncode == 0, ran.stderr[-3000:]
     for name in ("one.wav", "two.wav", "decoded.wav"):
         assert (tmp_path / name).stat().st_size > 1000
+    assert "Whisper base" in (tmp_path / "runs" / "sentences" / "report.md").read_text()
     assert (tmp_path / "runs" / "codec" / "model" / "model.safetensors").is_file()

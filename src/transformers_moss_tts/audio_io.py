@@ -13,7 +13,6 @@
 # limitations under the License.
 """Audio input and output: the only module that opens, resamples, levels or writes audio."""
 
-import contextlib
 import hashlib
 import io
 import os

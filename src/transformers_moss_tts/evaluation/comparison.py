@@ -66,9 +66,7 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
                 differences.setdefault(metric.key, {})[name] = difference
                 rows.append(_row(metric, name, both, difference))
     columns = ["", "", "n", "A", "B", "B - A", ""]
-    notes = [
-        "The last column says where the interval of the difference leaves zero out, and which one is better then."
-    ]
+    notes = ["The last column says which one is better where the interval of the difference leaves zero out."]
     tables = [Table("Differences", columns, rows, notes)]
     facts = [(letter, f"{_model(item)} ({folder.name})") for letter, folder, item in zip("AB", folders, settings)]
     scorers = json.loads((folders[0] / SUMMARY).read_text(encoding="utf-8"))

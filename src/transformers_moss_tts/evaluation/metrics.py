@@ -31,7 +31,7 @@ class Metric:
     Args:
         key (`str`): its name in the record.
         label (`str`): its name in reports.
-        per (`str`, *optional*): name of a count in the record that the number is over: the mean is sum over sum then.
+        per (`str`, *optional*): name of another number of the record that it is over: the mean is sum over sum then.
         scale (`float`, *optional*, defaults to 1.0): what it is multiplied with in reports; 100 for percent.
         digits (`int`, *optional*, defaults to 2): decimals in reports.
         lower_is_better (`bool`, *optional*): which way it improves; `None` for neither.

@@ -25,6 +25,7 @@ from .statistics import Estimate, estimate_mean, estimate_slope
 
 
 _DPI = 120
+_MOST_NAMES = 8  # more do not fit a legend
 _PUBLISHED = {"color": "0.45", "linestyle": "--"}
 
 
@@ -44,6 +45,10 @@ def draw_distributions(
     axis.set_yticks(range(1, len(groups) + 1), labels)
     axis.invert_yaxis()
     axis.set_xlabel(metric.label)
+    if metric.scale == 100:
+        # Where nothing is wrong anywhere, an axis of its own would magnify nothing.
+        most = max(1.0, *(max(points) for points in values))
+        axis.set_xlim(-0.03 * most, 1.05 * most)
     _mark_levels(axis, levels, vertical=True)
     _save(figure, path)
 
@@ -68,15 +73,16 @@ def draw_durations(records: list[Record], frame_rate: float, others: dict[str, f
     if known:
         right.plot(*zip(*known), "D", color="0.2", label="MOSS-TTS 8B (Delay), published")
     right.set_xticks(range(len(names)), names)
-    right.set(ylabel="mean absolute error, %", ylim=(0, None))
+    right.set(ylabel="mean absolute error, %")
+    _start_at_zero(right)
     right.legend(frameon=False)
     _save(figure, path)
 
 
 def draw_drift(groups: dict[str, list[Record]], rate: str, levels: SpeakerLevels | None, path: Path) -> None:
     """Word errors and SIM of each window along the recording, with the line of least squares of each group."""
-    figure, axes = _figure(2, 1, figsize=(8, 6), sharex=True)
-    for axis, key, scale, label in zip(axes, ("wer", "sim"), (100, 1), (f"{rate}, %", "SIM to the reference")):
+    figure, axes = _figure(2, 1, figsize=(9.5, 6), sharex=True)
+    for axis, key, scale, y_label in zip(axes, ("wer", "sim"), (100, 1), (f"{rate}, %", "SIM to the reference")):
         for number, (name, rows) in enumerate(groups.items()):
             points = [
                 ((row["start"] + row["end"]) / 120, scale * row[key]) for row in rows if row.get(key) is not None
@@ -84,18 +90,20 @@ def draw_drift(groups: dict[str, list[Record]], rate: str, levels: SpeakerLevels
             if not points:
                 continue
             minutes, values = map(np.array, zip(*sorted(points)))
-            axis.plot(minutes, values, "o", color=f"C{number}", markersize=4, label=name)
+            label = name
             if len(points) > 2:
                 slope = estimate_slope(minutes, values)
+                label = f"{name}: {slope.value:+.3g} a minute"
                 line = values.mean() + slope.value * (minutes - minutes.mean())
-                axis.plot(minutes, line, color=f"C{number}", label=f"{name}: {slope.value:+.3g} a minute")
-        axis.set_ylabel(label)
+                axis.plot(minutes, line, color=f"C{number}", linewidth=1, linestyle="--")
+            axis.plot(minutes, values, "o-", color=f"C{number}", markersize=4, label=label)
+        axis.set_ylabel(y_label)
         if key == "wer":
             axis.set_ylim(bottom=0)
         else:
             _mark_levels(axis, levels)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend(frameon=False, fontsize=8)
+            axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axes[-1].set_xlabel("minutes")
     _save(figure, path)
 
@@ -138,11 +146,12 @@ def draw_speed(records: list[Record], path: Path) -> None:
     longest = 1.05 * max((row["seconds"] for row in spoken), default=1)
     left.plot([0, longest], [0, longest], label="real time", **_PUBLISHED)
     left.plot([row["seconds"] for row in spoken], [row["took"] for row in spoken], "o", color="C0")
-    left.set(xlabel="seconds of audio", ylabel="seconds of work", xlim=(0, longest), ylim=(0, None))
+    left.set(xlabel="seconds of audio", ylabel="seconds of work", xlim=(0, longest))
     left.legend(frameon=False)
     heard = [row for row in spoken if row["first_audio"] is not None]
     right.plot([row["seconds"] for row in heard], [1000 * row["first_audio"] for row in heard], "o", color="C0")
-    right.set(xlabel="seconds of audio", ylabel="first audio, ms", xlim=(0, longest), ylim=(0, None))
+    right.set(xlabel="seconds of audio", ylabel="first audio, ms", xlim=(0, longest))
+    _start_at_zero(left, right)
     _save(figure, path)
 
 
@@ -158,10 +167,13 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
             marked = [(row["seconds"], error) for row, error in zip(rows, errors) if row.get(key)]
             if marked:
                 axis.plot(*zip(*marked), marker, color=color, markersize=10, fillstyle="none")
+        if len(groups) <= _MOST_NAMES:
+            axis.plot([], [], "s", color=color, label=name)
     for marker, label in (("o", "ended by itself"), ("x", "did not end"), ("v", "cut")):
         axis.plot([], [], marker, color="0.3", fillstyle="none", label=label)
-    axis.set(xlabel="seconds", ylabel=rate.label if scored else "", xlim=(0, None), ylim=(0, None))
-    axis.legend(frameon=False)
+    axis.set(xlabel="seconds", ylabel=rate.label if scored else "", xlim=(0, None))
+    _start_at_zero(axis)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
@@ -209,6 +221,11 @@ def _panels(count: int, most_columns: int, size: tuple[float, float]):
 
 def _save(figure, path: Path) -> None:
     figure.savefig(path, dpi=_DPI)
+
+
+def _start_at_zero(*axes) -> None:
+    for axis in axes:
+        axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
 
 
 def _error_bars(

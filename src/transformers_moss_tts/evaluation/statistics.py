@@ -84,7 +84,7 @@ def estimate_mean(values: Sequence[float]) -> Estimate:
 
 
 def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """Sum over sum of counts, such as errors over words: the mean weighted by the denominators."""
+    """Sum over sum, such as errors over words: the mean weighted by the denominators."""
     return estimate(_ratio, numerators, denominators)
 
 
@@ -116,7 +116,8 @@ def estimate_difference(
 
 def _ratio(numerators: np.ndarray, denominators: np.ndarray, axis: int) -> np.ndarray:
     # A resample may have drawn observations without words only.
-    return numerators.sum(axis) / np.maximum(denominators.sum(axis), 1)
+    total = denominators.sum(axis)
+    return numerators.sum(axis) / np.where(total > 0, total, 1)
 
 
 def _slope(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:

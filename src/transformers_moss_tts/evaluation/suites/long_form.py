@@ -111,7 +111,11 @@ class LongForm(SpokenSuite):
         ]
         if others:
             notes.append(f"In italics: {published.LONG_FORM_SOURCE}; its SIM is of whole recordings.")
-        labelled = [replace(row, label=f"{row.label}, {row.key[1]}") for row in others]
+        # Here errors are over all words of the windows.
+        labelled = [
+            replace(row, label=f"{row.label}, {row.key[1]}", values=row.values | {"errors": row.values["wer"]})
+            for row in others
+        ]
         means = metric_table(
             "Words and voice", self.metrics(), groups, published_rows(labelled, self.metrics()), notes
         )
