@@ -126,6 +126,12 @@ def test_a_folder_of_another_run_is_not_mixed_with_this_one(checkpoint, data, sc
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(checkpoint, suite, tmp_path / "run", **(scorers | options))
+    (tmp_path / "data.txt").write_text("The cat sleeps.\n")
+    suite = Sentences(tmp_path / "data.txt")
+    evaluate(checkpoint, suite, tmp_path / "changed", **scorers)
+    (tmp_path / "data.txt").write_text("A big dog barks.\n")
+    with pytest.raises(ValueError, match="the data has changed"):
+        evaluate(checkpoint, suite, tmp_path / "changed", **scorers)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("important")
     with pytest.raises(ValueError, match="not empty"):
@@ -138,6 +144,7 @@ def test_a_folder_of_another_run_is_not_mixed_with_this_one(checkpoint, data, sc
         (lambda data: Sentences(data / "missing.txt"), {}, "no data at"),
         (lambda data: Sentences([]), {}, "empty"),
         (lambda data: Sentences([Utterance("a", "...")]), {}, "nothing to say"),
+        (lambda data: Sentences([Utterance("../a", "Hi.")]), {}, "'../a'"),
         (lambda data: Sentences([Utterance("a", "Hi.", data / "missing.wav")]), {}, "missing.wav"),
         (lambda data: Sentences(data / "lines.txt", references=[str(data / "no.wav")]), {}, "no.wav"),
         (lambda data: Sentences(data / "lines.txt", modes=["clone"]), {}, "has no reference"),
@@ -175,6 +182,8 @@ def test_models_that_do_not_fit_the_suite(checkpoint, data, scorers, tmp_path):
         evaluate(checkpoint + "/codec", Sentences(data / "lines.txt"), tmp_path, **scorers)
     with pytest.raises(ValueError, match="could not be loaded"):
         evaluate(str(tmp_path / "missing"), Sentences(data / "lines.txt"), tmp_path / "run", **scorers)
+    # Nothing is left behind that would be in the way of the right name.
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="needs a model"):
         evaluate(None, Duration(data / "rows.jsonl"), tmp_path / "run", **scorers)
     with pytest.raises(ValueError, match="no recording of 'id0'"):

@@ -30,11 +30,11 @@ class RunFolder:
     Output folder of a run.
 
     Args:
-        path (`str` or `Path`): the folder; made if it is missing.
-        settings (`dict`): what determines the numbers. A folder with other settings is refused.
+        path (`str` or `Path`): the folder; made by [`RunFolder.begin`] if it is missing.
+        settings (`dict`): what determines the numbers. A folder with records under other settings is refused.
 
     Raises:
-        ValueError: if the folder holds a run with other settings, or files of something else.
+        ValueError: if the folder holds records of other settings, or files of something else.
     """
 
     def __init__(self, path: str | Path, settings: dict[str, Any]):
@@ -42,13 +42,16 @@ class RunFolder:
         self.settings = settings
         self.records: list[Record] = []
         self.source: str | None = None
-        self._check_settings()
+        if self.path.exists():
+            self._read()
+
+    def begin(self, source: str) -> None:
+        """Makes the folder, and remembers what its audio comes from, for reports."""
+        self.source = source
         self.audio.mkdir(parents=True, exist_ok=True)
-        self._write_settings()
-        if (self.path / RECORDS).is_file():
-            # Failed utterances get another chance.
-            self.records = [row for row in read_records(self.path) if "error" not in row]
-            write_text(self.path / RECORDS, "".join(map(_line, self.records)))
+        settings = self.settings | {_SOURCE: source}
+        write_text(self.path / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
+        write_text(self.path / RECORDS, "".join(map(_line, self.records)))
 
     @property
     def audio(self) -> Path:
@@ -66,28 +69,22 @@ class RunFolder:
             file.write("".join(map(_line, records)))
             file.flush()
 
-    def note_source(self, source: str) -> None:
-        """Remembers what the audio comes from, for reports."""
-        self.source = source
-        self._write_settings()
-
-    def _write_settings(self) -> None:
-        settings = self.settings | {_SOURCE: self.source}
-        write_text(self.path / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
-
-    def _check_settings(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
+    def _read(self) -> None:
+        if not self.path.is_dir():
             raise ValueError(f"The output {str(self.path)!r} is a file: give a folder.")
         if not (self.path / SETTINGS).is_file():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if any(self.path.iterdir()):
                 raise ValueError(
                     f"The folder {str(self.path)!r} is not empty and holds no evaluation: give another one."
                 )
             return
+        # Failed utterances get another chance.
+        self.records = [row for row in read_records(self.path) if "error" not in row]
         known = read_settings(self.path)
         self.source = known.pop(_SOURCE, None)
         plain = json.loads(json.dumps(self.settings))
-        if changed := [name for name in known | plain if known.get(name) != plain.get(name)]:
+        changed = [name for name in known | plain if known.get(name) != plain.get(name)]
+        if changed and self.records:
             raise ValueError(
                 f"The folder {str(self.path)!r} holds an evaluation with another {', '.join(changed)} "
                 f"({known.get(changed[0])!r}, not {plain.get(changed[0])!r}): give another folder, or remove it."
@@ -101,6 +98,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def read_records(folder: Path) -> list[Record]:
     """Records of a run. Where the last line was not written to its end, those of its task are left out."""
+    if not (folder / RECORDS).is_file():
+        return []
     *lines, rest = (folder / RECORDS).read_text(encoding="utf-8").split("\n")
     records = [json.loads(line) for line in lines]
     return [row for row in records if row["task"] != records[-1]["task"]] if rest and records else records

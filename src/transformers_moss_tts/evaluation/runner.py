@@ -14,6 +14,7 @@
 """Runs a suite and writes what came of it."""
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 import sys
@@ -38,6 +39,8 @@ from .utterances import Utterance, by_speaker, read_utterances
 
 logger = logging.get_logger(__name__)
 
+# Of the extra `eval`, whatever the scorers.
+_PACKAGES = ("jiwer", "matplotlib", "scipy", "whisper_normalizer")
 DEFAULT_SCORERS = {"asr": "whisper-base", "speaker": "resemblyzer", "mos": None}
 
 
@@ -91,6 +94,7 @@ def evaluate(
             used.
         RuntimeError: if every utterance failed.
     """
+    _check_packages()
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     tasks = suite.tasks()
@@ -103,10 +107,11 @@ def evaluate(
     names = {kind: names[kind] for kind in suite.scorer_kinds}
     scorers = Scorers(names, suite.language)
     run = RunFolder(output, _settings(model, suite, names, generate_kwargs))
+    _check_same_data(run.records, tasks)
     missing = [task for task in tasks if task.id not in run.done]
     if missing:
         source = RecordedSpeech() if model is None else suite.load_source(model, device, dtype, generate_kwargs)
-        run.note_source(source.describe())
+        run.begin(source.describe())
         _run_tasks(suite, tasks, source, scorers, run, batch_size, progress)
     records = _in_order(run.records, tasks)
     failures = [(row["id"], row["error"]) for row in records if "error" in row]
@@ -116,6 +121,22 @@ def evaluate(
     spoken = {task.utterance.id: task.utterance for task in tasks}
     levels = scorers.levels(spoken.values() if others is None else others)
     return _write_results(model, suite, run, good, failures, scorers, levels)
+
+
+def _check_packages() -> None:
+    if absent := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ValueError(
+            f"Evaluation needs {', '.join(absent)}: install it with pip install 'transformers-moss-tts[eval]'."
+        )
+
+
+def _check_same_data(records: list[Record], tasks: list[Task]) -> None:
+    texts = {task.id: task.utterance.text for task in tasks}
+    for row in records:
+        if row["task"] not in texts or row.get("text", texts[row["task"]]) != texts[row["task"]]:
+            raise ValueError(
+                f"The output folder holds {row['id']!r} of other data: the data has changed, give another folder."
+            )
 
 
 def _check_recordings(suite: Suite, tasks: list[Task]) -> None:

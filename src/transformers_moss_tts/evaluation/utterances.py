@@ -92,13 +92,15 @@ def read_utterances(path: str | Path) -> list[Utterance]:
 def check_utterances(utterances: list[Utterance]) -> None:
     """
     Raises:
-        ValueError: if there are none, an id comes twice, or a recording is missing.
+        ValueError: if there are none, an id comes twice or cannot name a file, or a recording is missing.
     """
     if not utterances:
         raise ValueError("The suite is empty: there is nothing to evaluate.")
     twice = [name for name, count in Counter(utterance.id for utterance in utterances).items() if count > 1]
     if twice:
         raise ValueError(f"Ids must be unique: {twice[0]!r} comes more than once ({len(twice)} such ids).")
+    if unsafe := [utterance.id for utterance in utterances if _safe(utterance.id) != utterance.id]:
+        raise ValueError(f"An id names files and must be of letters, digits, '_', '-' and '.', got {unsafe[0]!r}.")
     recordings = {path for item in utterances for path in (item.reference, item.recording) if path is not None}
     missing = sorted(str(path) for path in recordings if not path.is_file())
     if missing:

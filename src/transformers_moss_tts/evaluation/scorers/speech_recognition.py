@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
 
+from ...audio_io import save_audio
 from .rate import RATE
 
 
@@ -132,7 +133,11 @@ class FunASRParaformer:
         self.model = AutoModel(model="paraformer-zh", disable_update=True)
 
     def transcribe(self, waveform: np.ndarray, language: str) -> str:
-        return self.model.generate(input=waveform, fs=RATE, batch_size_s=300)[0]["text"]
+        # As a file, as Seed-TTS-eval has it.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "speech.wav")
+            save_audio(waveform, path, RATE)
+            return self.model.generate(input=str(path), batch_size_s=300)[0]["text"]
 
 
 __all__ = ["FunASRParaformer", "OfflineWhisper", "SpeechRecognizer", "TransformersWhisper"]
