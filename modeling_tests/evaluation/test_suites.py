@@ -153,6 +153,9 @@ def test_long_form_joins_the_lines_and_needs_what_its_modes_need(checkpoint, dat
     assert [task.mode for task in LongForm(data / "lines.txt", references=voice).tasks()] == ["clone"]
     evaluate(checkpoint, both, tmp_path, **scorers)
     assert "Drift" in check_output(tmp_path, "drift.png")
+    # Without a recognizer the voice alone is scored.
+    summary = evaluate(checkpoint, both, tmp_path / "voice", **(scorers | {"asr": None}))
+    assert list(summary["groups"]["clone"]) == ["sim"]
     with pytest.raises(ValueError, match="reference_text"):
         LongForm(data / "lines.txt", references=voice, modes=["continuation"]).tasks()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .metrics import NONE, Metric, Record, Table, grouped, succeeded
+from .packages import check_packages
 from .plots import draw_differences
 from .report import render_report
 from .run_folder import RECORDS, REPORT, SETTINGS, SUMMARY, read_records, read_settings, write_text
@@ -46,6 +47,7 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
     Raises:
         ValueError: if a folder holds no evaluation, or they are of different suites, scorers or utterances.
     """
+    check_packages()
     folders = [Path(first), Path(second)]
     settings = [_settings_of(folder) for folder in folders]
     for name in ("suite", "scorers"):

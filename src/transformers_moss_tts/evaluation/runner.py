@@ -14,7 +14,6 @@
 """Runs a suite and writes what came of it."""
 
 import dataclasses
-import importlib.util
 import itertools
 import json
 import sys
@@ -28,6 +27,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from .metrics import Estimate, Record, grouped, succeeded
+from .packages import check_packages
 from .report import render_report
 from .run_folder import RECORDS, REPORT, SUMMARY, RunFolder, model_fingerprint, write_text
 from .scorers import SpeakerLevels
@@ -39,8 +39,6 @@ from .utterances import Utterance, by_speaker, read_utterances
 
 logger = logging.get_logger(__name__)
 
-# Of the extra `eval`, whatever the scorers.
-_PACKAGES = ("jiwer", "matplotlib", "scipy", "whisper_normalizer")
 DEFAULT_SCORERS = {"asr": "whisper-base", "speaker": "resemblyzer", "mos": None}
 
 
@@ -94,7 +92,7 @@ def evaluate(
             used.
         RuntimeError: if every utterance failed.
     """
-    _check_packages()
+    check_packages()
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     tasks = suite.tasks()
@@ -121,13 +119,6 @@ def evaluate(
     spoken = {task.utterance.id: task.utterance for task in tasks}
     levels = scorers.levels(spoken.values() if others is None else others)
     return _write_results(model, suite, run, good, failures, scorers, levels)
-
-
-def _check_packages() -> None:
-    if absent := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ValueError(
-            f"Evaluation needs {', '.join(absent)}: install it with pip install 'transformers-moss-tts[eval]'."
-        )
 
 
 def _check_same_data(records: list[Record], tasks: list[Task]) -> None:

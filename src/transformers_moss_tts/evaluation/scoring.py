@@ -50,12 +50,16 @@ class Scorers:
         self.language = language
         self.scorers: dict[str, Any] = {kind: load_scorer(kind, name) for kind, name in self.names.items()}
         self._embeddings: dict[Path, np.ndarray] = {}
-        if "asr" in self.scorers:
+        if self.has("asr"):
             _check_language(self.names["asr"], self.scorers["asr"], language)
+
+    def has(self, kind: str) -> bool:
+        """Whether a kind is scored."""
+        return kind in self.scorers
 
     def words(self, waveform: np.ndarray, text: str) -> Record:
         """`heard`, `words`, `errors`, `wer` and `is_cut` of a waveform `(samples,)` at 16 kHz; empty without a recognizer."""
-        if "asr" not in self.scorers:
+        if not self.has("asr"):
             return {}
         heard = self.hear(waveform)
         errors = count_errors(text, heard, self.language)
@@ -73,13 +77,13 @@ class Scorers:
 
     def voice(self, waveform: np.ndarray, reference: Path | None) -> Record:
         """`sim`, the cosine to the voice of a recording; empty without an encoder, a reference, or enough to hear."""
-        if "speaker" not in self.scorers or reference is None or not _is_audible(waveform):
+        if not self.has("speaker") or reference is None or not _is_audible(waveform):
             return {}
         return {"sim": float(self.scorers["speaker"].embed(waveform) @ self.embed_file(reference))}
 
     def quality(self, waveform: np.ndarray) -> Record:
         """`mos`; empty without a predictor or enough to hear."""
-        if "mos" not in self.scorers or not _is_audible(waveform):
+        if not self.has("mos") or not _is_audible(waveform):
             return {}
         return {"mos": self.scorers["mos"].predict(waveform)}
 
@@ -94,7 +98,7 @@ class Scorers:
         SIM of two recordings of one voice and of two voices, measured on utterances that say whose recording they are, else
         those that are known of the encoder.
         """
-        if "speaker" not in self.scorers:
+        if not self.has("speaker"):
             return None
         recordings = {name: [item.recording for item in group] for name, group in by_speaker(utterances).items()}
         measured = measure_levels(self.embed_file, recordings)

@@ -78,9 +78,7 @@ class LongForm(SpokenSuite):
     def score(self, task: Task, product: Speech, scorers: Scorers, folder: Path) -> list[Record]:
         waveform = product.for_scorers()
         spans = split_windows(waveform, self.window)
-        said = units_of(task.utterance.text, self.language)
-        heard = [scorers.hear(waveform[start:end]) for start, end in spans]
-        counts, missing = align(said, [units_of(text, self.language) for text in heard])
+        words, missing = self._score_words(task, [waveform[start:end] for start, end in spans], scorers)
         common = {
             "task": task.id,
             "group": task.group,
@@ -96,10 +94,23 @@ class LongForm(SpokenSuite):
         return [
             common
             | {"id": f"{task.id}-w{number:03d}", "start": round(start / RATE, 3), "end": round(end / RATE, 3)}
-            | {"heard": text, "errors": errors, "words": units, "wer": errors / units if units else None}
+            | row
             | scorers.voice(waveform[start:end], task.utterance.reference)
-            for number, ((start, end), text, (errors, units)) in enumerate(zip(spans, heard, counts))
+            for number, ((start, end), row) in enumerate(zip(spans, words))
         ]
+
+    def _score_words(self, task: Task, windows: list[np.ndarray], scorers: Scorers) -> tuple[list[Record], int | None]:
+        """What is heard in each window and its errors, and how many words are missing at the end."""
+        if not scorers.has("asr"):
+            return [{} for _ in windows], None
+        heard = [scorers.hear(window) for window in windows]
+        said = units_of(task.utterance.text, self.language)
+        counts, missing = align(said, [units_of(text, self.language) for text in heard])
+        rows = [
+            {"heard": text, "errors": errors, "words": units, "wer": errors / units if units else None}
+            for text, (errors, units) in zip(heard, counts)
+        ]
+        return rows, missing
 
     def tables(self, records: list[Record]) -> list[Table]:
         groups = grouped(records)
@@ -131,8 +142,9 @@ class LongForm(SpokenSuite):
                 slope = estimate_slope(*zip(*points)) if len(points) > 2 else None
                 metric = Metric(key, "", scale=100 if key == "wer" else 1, digits=2 if key == "wer" else 4)
                 row.append(metric.format(slope))
-            row.append(str(sum(item["missing_at_end"] for item in recordings)))
-            row.append(str(sum(bool(item["reached_limit"]) for item in recordings)) or NONE)
+            missing = [item["missing_at_end"] for item in recordings if item["missing_at_end"] is not None]
+            row.append(str(sum(missing)) if missing else NONE)
+            row.append(str(sum(bool(item["reached_limit"]) for item in recordings)))
             rows.append(row)
         rate = rate_name(self.language)
         columns = ["", "minutes", f"{rate} % a minute", "SIM a minute", "words missing at the end", "not ended"]
