@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoProcessor, WhisperForConditionalGeneration
+from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from ...audio_io import save_audio
 from .rate import RATE
@@ -99,7 +99,7 @@ class TransformersWhisper:
         # Half precision is slow on a CPU.
         dtype = torch.float32 if device == "cpu" else "auto"
         self.processor = AutoProcessor.from_pretrained(name)
-        self.model = WhisperForConditionalGeneration.from_pretrained(name, dtype=dtype).eval().to(device)
+        self.model = AutoModelForSpeechSeq2Seq.from_pretrained(name, dtype=dtype).eval().to(device)
         self.description = f"{name} (transformers)"
         codes = getattr(self.model.generation_config, "lang_to_id", None) or {}
         self.is_multilingual = bool(codes)
