@@ -107,3 +107,4 @@ def test_help_has_examples():
     result = run("--help")
     assert result.returncode == 0
     assert "examples:" in result.stdout and "exit codes:" in result.stdout
+    assert all(f"moss-tts {name}" in result.stdout for name in cli.COMMANDS)

@@ -35,7 +35,10 @@ examples:
   moss-tts --text-file story.txt -o story.flac --model OpenMOSS-Team/MOSS-TTS --device cuda
   echo "Hello there." | moss-tts -o hello.wav
 
-A text that is the name of another command follows this one's: moss-tts speak "speak"
+other commands, each with --help:
+  moss-tts evaluate   measures a model or codec
+  moss-tts upload     uploads a model, codec or adapter to the Hub
+A text that is the name of a command follows this one's: moss-tts speak "upload"
 
 exit codes:
   0  the audio was written
