@@ -254,7 +254,7 @@ def main() -> None:
         seed=args.seed,
         **schedule_arguments(phases),
     )
-    weights = report_channel_weights(args.codebooks)
+    weights = report_channel_weights(processor.model_config.n_vq)
     trainer_class, options, collator = Trainer, {}, MossTTSDataCollator(processor, weights)
     if args.guidance:
         model.set_attn_implementation("eager")

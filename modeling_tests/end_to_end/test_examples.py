@@ -1,7 +1,9 @@
 """The examples as their README lines start them, with tiny models."""
 
+import json
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import soundfile
 import torch
 from tiny_models import GOLDEN_TTS, small_stereo_codec
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoModel, AutoTokenizer, GenerationConfig
 
 from transformers_moss_tts import MossTTSLocalModel, MossTTSLocalProcessor
 from transformers_moss_tts.remote_code import RemoteCodeMixin
@@ -52,6 +54,7 @@ def generator(request, tmp_path_factory) -> Path:
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
 
     def run(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
@@ -81,6 +84,31 @@ def check_recording(path: Path, generator: Path, said: str) -> None:
 def test_one_recording(run, generator, tmp_path, script, arguments):
     said = run(script, *arguments, "--model", generator, "--output", tmp_path / "new" / "speech.wav")
     check_recording(tmp_path / "new" / "speech.wav", generator, said)
+
+
+def test_a_long_text_is_spoken_in_the_voice_of_its_beginning(run, generator, tmp_path):
+    (tmp_path / "story.txt").write_text("hello world\n\nhello\n\n\nworld\n", encoding="utf-8")
+    said = run("long_text.py", tmp_path / "story.txt", "--model", generator, "--output", tmp_path / "story.wav")
+    assert "3 of 3 paragraphs" in said
+    check_recording(tmp_path / "story.wav", generator, said.splitlines()[-1].split("wrote")[1])
+    assert soundfile.info(tmp_path / "story.wav").duration > 1.5
+    assert not list(tmp_path.glob("tmp-*"))
+
+
+def test_a_codec_is_trained(run, tmp_path):
+    codec = EXAMPLES.parent / "model_cards" / "moss-audio-tokenizer-tiny"
+    (tmp_path / "recordings").mkdir()
+    shutil.copyfile(VOICE, tmp_path / "recordings" / "voice.ogg")
+    phonemes = [{"symbol": "a", "start": 0.1, "end": 0.5}]
+    row = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
+    (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2, "--stft-weight", 0]
+    run(
+        "train_codec.py", tmp_path / "recordings", "--model", codec, "--phonemes", "--output", tmp_path / "run", *sizes
+    )
+    trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
+    before = AutoModel.from_pretrained(codec).state_dict()
+    assert any(not torch.equal(before[name], tensor) for name, tensor in trained.items())
 
 
 def test_durations(run, generator, tmp_path):

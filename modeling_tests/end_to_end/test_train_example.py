@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForTextToWaveform
 
 from transformers_moss_tts.audio_io import save_audio
@@ -66,6 +67,13 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path, architecture):
     model = AutoModelForTextToWaveform.from_pretrained(output / "model")
     assert type(model).__name__ == {"delay": "MossTTSDelayModel", "local": "MossTTSLocalModel"}[architecture]
     assert any(not (first[name] == tensor).all() for name, tensor in model.state_dict().items())
+
+    # All weights of a model that there is are fine-tuned likewise.
+    (tmp_path / "phases.yaml").write_text(PHASES % 1)
+    others = ["--model", output / "model", "--batch-size", 2, "--phases", tmp_path / "phases.yaml"]
+    run("train_tts.py", corpus, "--codec", CODEC, "--output", tmp_path / "tuned", *others)
+    tuned = AutoModelForTextToWaveform.from_pretrained(tmp_path / "tuned" / "model").state_dict()
+    assert any(not torch.equal(model.state_dict()[name], tensor) for name, tensor in tuned.items())
 
     # Codecs of checkpoints are named beside them.
     (output / CODEC.name).symlink_to(CODEC)
