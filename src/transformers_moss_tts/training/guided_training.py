@@ -157,6 +157,8 @@ class GuidedTrainer(Trainer):
         optimizer = super().create_optimizer(*args, **kwargs)
         if is_new and self.phoneme_head is not None:
             optimizer.add_param_group({"params": list(self.phoneme_head.parameters()), "weight_decay": 0.0})
+            # Trainer empties the gradients of its model alone.
+            optimizer.register_step_post_hook(lambda *step: self.phoneme_head.zero_grad())
         return optimizer
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
