@@ -49,7 +49,7 @@ def main() -> None:
     speech = speak([message], generate_kwargs={"seed": args.seed})
     took = time.perf_counter() - start
     save_audio(speech["audio"], args.output, speech["sampling_rate"])
-    seconds = len(speech["audio"]) / speech["sampling_rate"]
+    seconds = speech["audio"].shape[-1] / speech["sampling_rate"]
     print(f"{seconds:.2f} s of audio in {took:.2f} s: {seconds / took:.1f} times faster than real time")
     print(f"wrote {args.output}")
 

@@ -75,6 +75,7 @@ def check_recording(path: Path, generator: Path, said: str) -> None:
 @pytest.mark.parametrize(
     "script,arguments",
     [
+        ("synthesize.py", ["hello world", "--seconds", 1]),
         ("clone_voice.py", [VOICE, "hello world", "--language", "English"]),
         ("continue_recording.py", [VOICE, "hello", "world"]),
         ("dialogue.py", ["[S1] hello [S2] world", "--voices", VOICE, VOICE]),
@@ -116,6 +117,15 @@ def test_durations(run, generator, tmp_path):
     assert re.findall(r"asked for (\S+) s", said) == ["1.00", "2.50"]
     for line, name in zip(said.splitlines(), ("1s.wav", "2.5s.wav")):
         check_recording(tmp_path / name, generator, line.split("got")[1])
+
+
+def test_a_model_is_evaluated(run, generator, tmp_path):
+    (tmp_path / "sentences.txt").write_text("hello world\n", encoding="utf-8")
+    printed = run(
+        "evaluate_model.py", tmp_path / "sentences.txt", VOICE, "--model", generator, "--output", tmp_path / "out"
+    )
+    assert "wer " in printed and "sim " in printed
+    assert (tmp_path / "out" / "report.md").is_file() and list((tmp_path / "out" / "audio").rglob("*.wav"))
 
 
 def test_upload(run, local_hub, tmp_path, monkeypatch):
