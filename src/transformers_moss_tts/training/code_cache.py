@@ -13,12 +13,12 @@
 # limitations under the License.
 """Codes of recordings on the disk, by what the recordings contain and the codec that encoded them."""
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from ..replacing_file import replacing
 
 
 class CodeCache:
@@ -42,14 +42,8 @@ class CodeCache:
         """Keeps codes `(frames, n_vq)`."""
         path = self._path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, codes)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, codes)
 
     def _path(self, digest: str) -> Path:
         # A folder of millions of files is slow.
