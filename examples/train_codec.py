@@ -6,14 +6,17 @@ Trains a small MossAudioTokenizer from a folder of recordings.
 A run that is started again goes on where it stopped. `accelerate launch examples/train_codec.py ...` runs it on several devices.
 Losses go to TensorBoard (`tensorboard --logdir runs/codec/logs`), samples and spectrograms to OUTPUT/samples, the model to
 OUTPUT/model. With `--phonemes` the first codebook becomes phonetic, from which generators learn to read sooner; folders that
-`build_corpus.py` built know when which phoneme is said, of others it is unknown.
+`build_corpus.py` built know when which phoneme is said, of others it is unknown. Instead of folders it takes the `codes.parquet` of
+`distill_codes.py`: with `--decoder-only` half of the crops are then decoded from the codes that generators learn.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from corpus import read_metadata
+from datasets import Dataset
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, load_recordings
@@ -60,7 +63,7 @@ def phonemes_of(folders: list[Path]) -> dict[Path, list]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recordings", type=Path, nargs="+", help="folders of recordings to train on")
+    parser.add_argument("recordings", type=Path, nargs="+", help="folders of recordings, or codes.parquet")
     parser.add_argument("--held-out", type=Path, help="folder of recordings that are only evaluated")
     parser.add_argument("--output", type=Path, default=Path("runs/codec"))
     parser.add_argument("--model", type=Path, help="a codec to begin with, instead of a fresh one")
@@ -88,7 +91,12 @@ def main() -> None:
         model = MossAudioTokenizerModel(build_config(args.quantizer_dropout))
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     rate = model.config.sampling_rate
-    paths = [path for folder in args.recordings for path in find_recordings(folder)]
+    tables = [Dataset.from_parquet(str(path)) for path in args.recordings if path.suffix == ".parquet"]
+    if tables:
+        paths = [Path(path) for table in tables for path in table["audio"]]
+    else:
+        paths = [path for folder in args.recordings for path in find_recordings(folder)]
+    codes = [np.asarray(item) for table in tables for item in table["codes"]] or None
     known = phonemes_of(args.recordings) if args.phonemes else {}
     phonemes = [known.get(path) for path in paths] if args.phonemes else None
     recordings = load_recordings(paths, rate)
@@ -112,7 +120,7 @@ def main() -> None:
         eval_steps=args.save_steps,
         seed=args.seed,
     )
-    CodecTrainer(model, training, recordings, held_out, phonemes=phonemes).train()
+    CodecTrainer(model, training, recordings, held_out, phonemes=phonemes, codes=codes).train()
 
 
 if __name__ == "__main__":

@@ -132,10 +132,10 @@ def build_config(
     )
 
 
-def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
+def as_rows(folder: Path, metadata: Iterable[dict], held_out: Path | None) -> list[dict]:
     """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
     measured = read_keys(held_out)
-    rows = [
+    return [
         {
             "audio": str(folder.resolve() / row["audio"]),
             "text": row["text"],
@@ -144,16 +144,22 @@ def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
             "reading": row.get("reading"),
             "phonemes": row.get("phonemes"),
         }
-        for row in read_metadata(folder)
+        for row in metadata
         if row.get("split") != "heldout" and key_of(row["text"]) not in measured
     ]
+
+
+def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
+    rows = as_rows(folder, read_metadata(folder), held_out)
     if not rows:
         raise SystemExit(f"There are no rows in {folder}: a corpus is a folder with metadata*.jsonl.")
     return Dataset.from_list(rows)
 
 
 def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
-    """Rows with codes, computed once for each corpus."""
+    """Rows with codes, computed once for each corpus; a table from `distill_codes.py` has them."""
+    if folder.suffix == ".parquet":
+        return rows
     # Through a file, by which `datasets` caches the codes; written once, as it looks at its time too.
     digest = hashlib.sha256(json.dumps(rows.to_list()).encode()).hexdigest()
     table = output / f"{folder.resolve().name}-{digest[:12]}.parquet"
@@ -187,7 +193,7 @@ def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayP
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path, nargs="+", help="folders with metadata*.jsonl")
+    parser.add_argument("corpus", type=Path, nargs="+", help="folders with metadata*.jsonl, or codes.parquet")
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
     parser.add_argument("--output", type=Path, default=Path("runs/tts"))
     parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
@@ -215,7 +221,10 @@ def main() -> None:
     args = parser.parse_args()
 
     set_seed(args.seed)
-    corpora = {folder: read_corpus(folder, args.held_out) for folder in args.corpus}
+    corpora = {
+        path: Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else read_corpus(path, args.held_out)
+        for path in args.corpus
+    }
     processor = build_processor([text for rows in corpora.values() for text in rows["text"]], args)
     args.output.mkdir(parents=True, exist_ok=True)
     rows = concatenate_datasets(
@@ -236,6 +245,7 @@ def main() -> None:
         "plain": {"rows": plain, "processor": processor},
         "short": {"rows": plain.select(shortest), "processor": processor},
         "clone": {"rows": rows, "processor": processor, "reference_share": 1.0},
+        "plain_clone": {"rows": plain, "processor": processor, "reference_share": 1.0},
     }
     training = TrainingArguments(
         output_dir=str(args.output),

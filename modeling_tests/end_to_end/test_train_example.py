@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForTextToWaveform
 
 from transformers_moss_tts.audio_io import save_audio
@@ -85,3 +86,23 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path, architecture):
     rows = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
     assert [row["wanted_frames"] for row in rows] == [12, 12]
     assert all((spoken / row["audio"]).is_file() and Path(row["reference"]).is_file() for row in rows)
+
+
+def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
+    output = tmp_path / "distilled"
+    held_out = ["--held-out", corpus / "held_out.txt"]
+    run("distill_codes.py", corpus, "--codec", CODEC, "--output", output, "--steps", 3, "--batch-size", 2, *held_out)
+    table = Dataset.from_parquet(str(output / "codes.parquet"))
+    # The rows of which it is known when what is said.
+    assert [row["text"] for row in table] == ["One.", "Two and three."]
+    for row in table:
+        codes, recorded = np.array(row["codes"]), np.array(row["recorded_codes"])
+        assert codes.shape == recorded.shape == (12 + (row["text"] != "One."), 4)
+        assert (codes != recorded).any()
+    (tmp_path / "phases.yaml").write_text(PHASES.replace("clone", "plain_clone") % 1)
+    common = ["--codec", CODEC, "--output", tmp_path / "run", "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
+    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4]
+    assert "2 rows of 2 speakers" in run("train_tts.py", output / "codes.parquet", *common, *sizes)
+    codec = ["--model", CODEC, "--decoder-only", "--steps", 2, "--batch-size", 2, "--crop-seconds", 0.4]
+    run("train_codec.py", output / "codes.parquet", *codec, "--output", tmp_path / "codec", "--stft-weight", 0)
+    assert (tmp_path / "codec" / "model" / "model.safetensors").is_file()

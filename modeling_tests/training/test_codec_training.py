@@ -173,6 +173,43 @@ def test_the_decoder_alone_learns_while_codes_stay(tmp_path):
     assert changed and all(name.startswith(("decoder.", "quantizer.output_proj.")) for name in changed)
 
 
+def test_half_of_the_crops_are_decoded_from_given_codes(tmp_path):
+    recordings = tones(3, 0.3)  # shorter than a crop
+    codes = [np.full((len(recordings[0]) // 8, 2), number + 1) for number in range(3)]
+    options = arguments(tmp_path, decoder_only=True, batch_size=4)
+    trainer = CodecTrainer(small_model(), options, recordings, codes=codes)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.quantizer.dropout = 0.0
+    crops, given = trainer.crops.batch(0), trainer.crops.labels(0, codes, 8, padding=-1)
+    with torch.no_grad():
+        own, trained = model.eval()(crops), model.train()(crops)
+        expected = model.quantizer.decode(given.clamp(min=0).permute(2, 0, 1))
+    frames = len(codes[0])
+    torch.testing.assert_close(trained.quantized_states[:2, :, :frames], expected[:2, :, :frames])
+    assert (trained.quantized_states[:2] - own.quantized_states[:2])[..., :frames].abs().max() > 1e-2
+    # After the end of a recording, in the other half, and whenever it is not trained the codec's own codes are decoded.
+    torch.testing.assert_close(trained.quantized_states[:, :, frames:], own.quantized_states[:, :, frames:])
+    torch.testing.assert_close(trained.quantized_states[2:], own.quantized_states[2:])
+    trainer.train()
+    assert trainer.step == 6
+
+
+def test_given_codes_need_a_decoder_that_learns_alone(tmp_path):
+    codes = [np.zeros((10, 2), dtype=int)]
+    with pytest.raises(ValueError, match="decoder_only=True"):
+        CodecTrainer(small_model(), arguments(tmp_path), tones(1), codes=codes)
+    with pytest.raises(ValueError, match="got 1 of 2"):
+        CodecTrainer(small_model(), arguments(tmp_path, decoder_only=True), tones(2), codes=codes)
+
+
+def test_crops_start_at_hops():
+    ramp = np.arange(1, 3000, dtype=np.int16)
+    starts = {
+        int(crop[0] * 32767 + 0.5) - 1 for n in range(9) for crop in RandomCrops([ramp], 80, 4, 0, hop=16).batch(n)
+    }
+    assert len(starts) > 20 and all(start % 16 == 0 for start in starts)
+
+
 @pytest.mark.parametrize("changes", [{}, {"adversarial_start": 2}, {"codebook_decay": 0.9}, {"decoder_only": True}])
 def test_a_resumed_run_gives_the_same_weights(tmp_path, changes):
     whole = train(tmp_path / "whole", **changes)

@@ -15,6 +15,7 @@
 
 from .channel_metrics import channel_loss_metrics, keep_channel_losses
 from .code_encoding import encode_codes, serialise_lengths
+from .code_teacher import CodeTeacher, sound_features
 from .codec_data import RandomCrops, load_recordings
 from .codec_trainer import CodecTrainer, CodecTrainingArguments
 from .guided_training import GuidedDataCollator, GuidedTrainer, guided_attention_loss
@@ -27,6 +28,7 @@ from .tts_data import TrainingSamples
 
 
 __all__ = [
+    "CodeTeacher",
     "CodecTrainer",
     "CodecTrainingArguments",
     "GuidedDataCollator",
@@ -51,4 +53,5 @@ __all__ = [
     "report_channel_weights",
     "schedule_arguments",
     "serialise_lengths",
+    "sound_features",
 ]

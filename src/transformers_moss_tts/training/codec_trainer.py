@@ -138,9 +138,13 @@ class CodecTrainer:
         semantic_loss (`Callable`, *optional*): any text head on the quantized states.
         phonemes (`list`, *optional*): of each recording its phonemes (`symbol`, `start`, `end` in seconds), or None where they
             are not known; adds [`~transformers_moss_tts.training.PhoneticLoss`], which makes the first codebook phonetic.
+        codes (`list[np.ndarray]`, *optional*): codes `(frames, n_vq)` of each recording that are not the codec's own, such as
+            a [`~transformers_moss_tts.training.CodeTeacher`] chooses. Half of the crops are decoded from them, so that the
+            decoder learns to make the best of what generators predict. Needs `decoder_only`.
 
     Raises:
-        ValueError: if `phonemes` are not as many as the recordings, or all are None.
+        ValueError: if `phonemes` or `codes` are not as many as the recordings, all phonemes are None, or `codes` are given and
+            the encoder is trained.
     """
 
     def __init__(
@@ -151,8 +155,14 @@ class CodecTrainer:
         eval_recordings: list[np.ndarray] | None = None,
         semantic_loss: SemanticLoss | None = None,
         phonemes: list[Phonemes | None] | None = None,
+        codes: list[np.ndarray] | None = None,
     ):
+        if codes is not None and not args.decoder_only:
+            raise ValueError("`codes` that are not the codec's own need `decoder_only=True`.")
+        if codes is not None and len(codes) != len(recordings):
+            raise ValueError(f"`codes` needs one item a recording: got {len(codes)} of {len(recordings)}.")
         self.args = args
+        self.codes = codes
         self.config = model.config
         self.accelerator = Accelerator(
             mixed_precision=args.mixed_precision, log_with="tensorboard", project_dir=args.output_dir
@@ -168,13 +178,27 @@ class CodecTrainer:
             args.seed,
             process_index=self.accelerator.process_index,
             num_processes=self.accelerator.num_processes,
+            hop=1 if codes is None else model.config.downsample_rate,
         )
         self.reconstruction_loss = ReconstructionLoss(
             model.config.sampling_rate, [name for name in ("mel", "stft") if args.loss_weights[name]]
         ).to(self.accelerator.device)
         self.step = 0
         self.phonetic_loss = None if phonemes is None else self._phonetic_loss_of(model, phonemes)
+        if codes is not None:
+            model.quantizer.register_forward_hook(self._give_codes)
         self._prepare(model)
+
+    def _give_codes(self, quantizer: torch.nn.Module, args, output: tuple[torch.Tensor, ...]) -> tuple | None:
+        """Half of a batch's quantized states from `codes`, where a recording has them."""
+        if not quantizer.training:
+            return None
+        quantized, *others = output
+        labels = self.crops.labels(self.step, self.codes, self.config.downsample_rate, padding=-1)
+        given = labels[: (len(labels) + 1) // 2].to(quantized.device)
+        states = quantizer.decode(given.clamp(min=0).permute(2, 0, 1))
+        states = torch.where((given[..., 0] >= 0)[:, None], states, quantized[: len(given)])
+        return torch.cat([states, quantized[len(given) :]]), *others
 
     def _phonetic_loss_of(self, model: MossAudioTokenizerModel, phonemes: list[Phonemes | None]) -> PhoneticLoss:
         recordings, config = self.crops.recordings, model.config

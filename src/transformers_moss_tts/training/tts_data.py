@@ -38,7 +38,7 @@ class TrainingSamples(TorchDataset):
 
     Args:
         rows (`Dataset`): columns as for [`~transformers_moss_tts.training.encode_sample`], with `codes`; `speaker` where
-            references are drawn.
+            references are drawn, and `recorded_codes` if `codes` are others than the recordings', which references then are.
         processor ([`MossTTSDelayProcessor`]): of the model in training.
         serialisations (`tuple[str, ...]`): `"set"` writes `tokens` into the prompt, the row's or its number of frames,
             `"none"` does not; both, as in the report, by default.
@@ -87,6 +87,7 @@ class TrainingSamples(TorchDataset):
         if reference_share:
             for index, speaker in enumerate(rows["speaker"]):
                 self._by_speaker[speaker].append(index)
+        self._reference_column = "recorded_codes" if "recorded_codes" in rows.column_names else "codes"
         self.lengths = self._estimate_lengths()
         self._kept = [i for i, length in enumerate(self.lengths) if max_length is None or length <= max_length]
         if not self._kept:
@@ -134,7 +135,7 @@ class TrainingSamples(TorchDataset):
         others = [index for index in self._by_speaker[self.rows[row_index]["speaker"]] if index != row_index]
         if not others:
             return None
-        codes = np.asarray(self.rows[draw.choice(others)]["codes"], dtype=np.int64)
+        codes = np.asarray(self.rows[draw.choice(others)][self._reference_column], dtype=np.int64)
         return codes[: int(self.processor.max_reference_duration * self.processor.frame_rate)]
 
     def _estimate_lengths(self) -> list[int]:
