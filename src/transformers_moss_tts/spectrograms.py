@@ -39,6 +39,6 @@ def draw_spectrograms(
         extent = (0, seconds, 0, sampling_rate / 2000)
         axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=30)
         axis.set(title=title, ylabel="kHz")
-    axes[-1].set_xlabel("seconds")
+    axes[-1].set(xlabel="seconds", xlim=(0, max(map(len, waveforms)) / sampling_rate))
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
