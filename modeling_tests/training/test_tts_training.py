@@ -151,6 +151,19 @@ def test_references_are_other_recordings_of_the_speaker(processor):
     assert torch.equal(lonely[0]["input_ids"], encode_sample(processor, rows(2)[0])["input_ids"])
 
 
+def test_references_are_recordings_where_codes_are_distilled(processor):
+    table = rows().map(lambda row: {"recorded_codes": [[1] * len(code) for code in row["codes"]]})
+    sample = TrainingSamples(table, processor, serialisations=("none",), reference_share=1.0)[0]
+    matches = [
+        torch.equal(
+            sample["input_ids"],
+            encode_sample(processor, table[0] | {"reference": table[i]["recorded_codes"]})["input_ids"],
+        )
+        for i in range(1, len(table))
+    ]
+    assert any(matches)
+
+
 def test_dropped_codebooks_leave_input_and_loss(processor):
     whole = TrainingSamples(rows(), processor, serialisations=("none",))
     samples = TrainingSamples(rows(), processor, serialisations=("none",), sequence_dropout=1.0)
