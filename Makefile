@@ -11,8 +11,8 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python examples/synthesize.py --output demo/speech.wav
-	$(BIN)/python examples/codec_round_trip.py --model model_cards/moss-audio-tokenizer-tiny --output demo
+	$(BIN)/python examples/demo.py --output demo
+	$(BIN)/python examples/codec_round_trip.py --output demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto

@@ -3,18 +3,15 @@ Speaks a text through transformers' own text-to-speech pipeline.
 
     python examples/synthesize.py "Hello there." --model OpenMOSS-Team/MOSS-TTS --output hello.wav
     python examples/synthesize.py "Hello there." --model OpenMOSS-Team/MOSS-TTS --reference voice.wav
-
-Without `--model` a checkpoint of random weights is built beside the output: what it speaks is noise.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from random_checkpoint import build_random_checkpoint
 from transformers import pipeline
 
-import transformers_moss_tts  # noqa: F401  (registers the models)
+from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import save_audio
 
 
@@ -24,7 +21,7 @@ TEXT = "The quick brown fox jumps over the lazy dog."
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", nargs="?", default=TEXT)
-    parser.add_argument("--model", help="folder or Hub id of a generator")
+    parser.add_argument("--model", help="folder or Hub id of a generator; the bundled one by default")
     parser.add_argument("--reference", help="recording of the voice to clone, file or URL")
     parser.add_argument("--language", help='for example "English"')
     parser.add_argument("--seconds", type=float, help="length wanted")
@@ -34,12 +31,7 @@ def main() -> None:
     args = parser.parse_args()
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    model = args.model
-    if model is None:
-        model = args.output.parent / "checkpoint"
-        build_random_checkpoint(model)
-        print("No --model: the checkpoint was built on the spot with random weights, what it speaks is noise.")
-    speak = pipeline("text-to-speech", model=str(model), device=args.device)
+    speak = pipeline("text-to-speech", model=args.model or str(bundled_model()), device=args.device)
     content = [{"type": "text", "text": args.text}]
     if args.reference:
         content.insert(0, {"type": "audio", "audio": args.reference})

@@ -6,7 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from transformers import AutoModel
+import torch
+from transformers import AutoModel, AutoProcessor
 
 from transformers_moss_tts import bundled_model
 
@@ -22,6 +23,19 @@ def test_a_bundled_model_loads_in_float32():
     assert sum(parameter.numel() for parameter in model.parameters()) <= 12e6
     assert model.config.sampling_rate == 24000 and model.config.frame_rate == 12.5
     assert 8 <= model.config.num_quantizers <= 16 and model.config.codebook_size == 1024
+
+
+def test_the_bundled_generator_has_the_promised_shape():
+    model = AutoModel.from_pretrained(bundled_model())
+    assert model.config.model_type == "moss_tts_delay" and model.dtype == torch.float32
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 20e6
+    processor = AutoProcessor.from_pretrained(bundled_model())
+    assert processor.audio_tokenizer.config.num_quantizers >= model.config.n_vq
+    assert processor.model_config.sampling_rate == processor.audio_tokenizer.config.sampling_rate
+    # It was trained with the codebooks that its codec has.
+    codec = AutoModel.from_pretrained(bundled_model(CODEC))
+    for name, tensor in codec.quantizer.state_dict().items():
+        assert torch.equal(processor.audio_tokenizer.quantizer.state_dict()[name], tensor), name
 
 
 def test_unknown_models_are_named():

@@ -42,6 +42,13 @@ def test_a_text_becomes_a_file(folder, tmp_path):
     assert "speaking" in result.stderr and "/12 " in result.stderr
 
 
+def test_the_bundled_model_speaks_without_model(tmp_path):
+    target = tmp_path / "hello.wav"
+    assert cli.main(["Hello there.", "-o", str(target), "--quiet"]) == 0
+    waveform, rate = soundfile.read(target)
+    assert rate == 24000 and 0.5 < len(waveform) / rate < 5 and np.abs(waveform).max() > 0.05
+
+
 def test_text_comes_from_standard_input_or_a_file(folder, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("hello world\n", encoding="utf-8")
     common = ["--model", folder, "--seed", "3", "--quiet"]
