@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from transformers import pipeline
 
-import transformers_moss_tts  # noqa: F401  (registers the models)
+from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import save_audio
 from transformers_moss_tts.spectrograms import draw_spectrograms
 
 
-MODEL = Path(__file__).parents[1] / "model_cards" / "moss-tts-tiny"
 VOICE = Path(__file__).parent / "assets" / "reference.ogg"
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 CLONED = "She read the letter to her friend in the garden."
@@ -37,14 +36,14 @@ def speak(synthesizer, text: str, voice: Path | None, seed: int) -> tuple[np.nda
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(MODEL), help="folder or Hub id of a generator")
+    parser.add_argument("--model", help="folder or Hub id of a generator; the bundled one by default")
     parser.add_argument("--voice", type=Path, default=VOICE, help="recording of the voice to clone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("demo"))
     args = parser.parse_args()
 
     args.output.mkdir(parents=True, exist_ok=True)
-    synthesizer = pipeline("text-to-speech", model=args.model)
+    synthesizer = pipeline("text-to-speech", model=args.model or str(bundled_model()))
     rate = synthesizer.processor.model_config.sampling_rate
     waveforms = []
     for name, text, voice in (("speech", SENTENCE, None), ("cloned", CLONED, args.voice)):

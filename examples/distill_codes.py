@@ -14,11 +14,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from corpus import read_metadata
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from train_tts import as_rows
+from train_tts import read_rows
 from transformers import AutoModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -27,7 +26,7 @@ from transformers_moss_tts.training import CodeTeacher, phoneme_classes, sound_f
 
 
 def read_timed_corpus(folders: list[Path], held_out: Path | None) -> Dataset:
-    rows = [row for folder in folders for row in as_rows(folder, read_metadata(folder), held_out)]
+    rows = [row for folder in folders for row in read_rows(folder, held_out)]
     timed = [row for row in rows if row["phonemes"]]
     if not timed:
         raise SystemExit("No row has `phonemes`: build_corpus.py writes them for hibari and Kokoro.")
@@ -81,7 +80,8 @@ def distill(teacher: CodeTeacher, rows: Dataset, batch_size: int) -> list[list[l
     """The teacher's codes of all rows."""
     teacher.eval()
     device = next(teacher.parameters()).device
-    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]["codes"]))
+    lengths = [len(codes) for codes in rows["codes"]]
+    by_length = sorted(range(len(rows)), key=lengths.__getitem__)
     codes = {}
     loader = DataLoader(rows.select(by_length), batch_size, collate_fn=teacher.collate)
     for number, batch in enumerate(tqdm(loader, desc="distill")):

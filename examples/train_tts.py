@@ -132,7 +132,7 @@ def build_config(
     )
 
 
-def as_rows(folder: Path, metadata: Iterable[dict], held_out: Path | None) -> list[dict]:
+def read_rows(folder: Path, held_out: Path | None) -> list[dict]:
     """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
     measured = read_keys(held_out)
     return [
@@ -144,13 +144,13 @@ def as_rows(folder: Path, metadata: Iterable[dict], held_out: Path | None) -> li
             "reading": row.get("reading"),
             "phonemes": row.get("phonemes"),
         }
-        for row in metadata
+        for row in read_metadata(folder)
         if row.get("split") != "heldout" and key_of(row["text"]) not in measured
     ]
 
 
 def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
-    rows = as_rows(folder, read_metadata(folder), held_out)
+    rows = read_rows(folder, held_out)
     if not rows:
         raise SystemExit(f"There are no rows in {folder}: a corpus is a folder with metadata*.jsonl.")
     return Dataset.from_list(rows)
