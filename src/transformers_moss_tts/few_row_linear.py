@@ -13,52 +13,99 @@
 # limitations under the License.
 """Linear layers that read their weights at full speed when a step has only a few rows to multiply."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
 
-# Measured in float32 on two AMD cores with the layers of examples/benchmark_generation.py: the same products take 0.35 times
-# as long for one row, 0.5 times for four, as long for eight; one tall head for eight rows still takes half as long.
 _FEW_ROWS = 8
-# Any number from 2 to 32 was equally fast.
+# As many rows a plain product still reads the weight for at the memory's speed; more need the packed layout.
+_UNPACKED_ROWS = 4
 _NUM_BLOCKS = 8
 
 
 class FewRowLinear(nn.Linear):
     """
-    `nn.Linear` that, for a few rows of float32 on a CPU, multiplies its weight block by block in one batched product. As one
-    product, the matrix library of PyTorch's CPU builds reads the weight at a fraction of the memory's speed on many
-    processors, and reading weights is what generation waits for. Everywhere else it is `nn.Linear`.
+    `nn.Linear` that, for up to eight rows of float32 on a CPU, takes the product that reads its weight fastest. As one call of
+    `nn.functional.linear`, the matrix library of PyTorch's CPU builds reads the weight at a fraction of the memory's speed on
+    many processors, and reading weights is what generation waits for. Everywhere else it is `nn.Linear`.
     """
 
+    _packed: torch.Tensor | None = None
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input) if self.bias is not None else few_row_linear(input, self.weight)
+        packed = self._packed
+        if packed is not None and _num_rows(input) > _UNPACKED_ROWS and _pays(input, self.weight):
+            return torch.ops.mkldnn._linear_pointwise(input, packed, self.bias, "none", [], "")
+        return few_row_linear(input, self.weight, self.bias)
 
 
-def few_row_linear(input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`nn.functional.linear` without a bias, as [`FewRowLinear`] multiplies."""
+def few_row_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """`nn.functional.linear`, as [`FewRowLinear`] multiplies without a packed weight."""
     if not _pays(input, weight):
-        return nn.functional.linear(input, weight)
-    blocks = weight.view(_NUM_BLOCKS, -1, weight.shape[1])
-    if input.numel() == weight.shape[1]:
-        # As a transposed row: the same numbers as a column take a path many times slower.
-        column = input.reshape(1, 1, -1).transpose(1, 2)
-        output = torch.bmm(blocks, column.expand(_NUM_BLOCKS, -1, -1))
-        return output.view(*input.shape[:-1], -1)
-    rows = input.flatten(0, -2)
-    output = torch.bmm(blocks, rows.t().expand(_NUM_BLOCKS, -1, -1)).flatten(0, 1)
-    # Row-major again: attention kernels refuse anything else.
-    return output.t().contiguous().view(*input.shape[:-1], -1)
+        return nn.functional.linear(input, weight, bias)
+    if _num_rows(input) == 1:
+        output = _one_row(input.reshape(1, -1), weight)
+    else:
+        # Row-major again: attention kernels refuse anything else.
+        output = torch.mm(weight, input.flatten(0, -2).t()).t().contiguous()
+    output = output.view(*input.shape[:-1], -1)
+    return output if bias is None else output + bias
+
+
+def _one_row(row: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    num_whole = weight.shape[0] // _NUM_BLOCKS * _NUM_BLOCKS
+    blocks = weight[:num_whole].view(_NUM_BLOCKS, -1, weight.shape[1])
+    # As a transposed row: the same numbers as a column take a path many times slower.
+    output = torch.bmm(blocks, row.t().expand(_NUM_BLOCKS, -1, -1)).view(1, -1)
+    if num_whole == weight.shape[0]:
+        return output
+    return torch.cat([output, nn.functional.linear(row, weight[num_whole:])], dim=1)
+
+
+@contextmanager
+def packed_weights(modules: Iterable[nn.Module], num_rows: int) -> Iterator[None]:
+    """
+    Holds a copy of the weights of all [`FewRowLinear`] in `modules` in the layout that oneDNN multiplies `num_rows` rows in,
+    where that is faster: for weights that are read many times, as the copies cost their memory once more.
+    """
+    linears = [
+        child
+        for module in modules
+        for child in module.modules()
+        if isinstance(child, FewRowLinear) and _can_pack(child.weight, num_rows)
+    ]
+    try:
+        for linear in linears:
+            linear._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), num_rows)
+        yield
+    finally:
+        for linear in linears:
+            linear._packed = None
+
+
+def _can_pack(weight: torch.Tensor, num_rows: int) -> bool:
+    # PyTorch itself calls these operations for compiled graphs alone; some builds lack them.
+    has_operations = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and torch.backends.mkldnn.is_available()
+    return has_operations and _UNPACKED_ROWS < num_rows <= _FEW_ROWS and _is_plain(weight)
+
+
+def _num_rows(input: torch.Tensor) -> int:
+    return input.shape[:-1].numel()
+
+
+def _is_plain(weight: torch.Tensor) -> bool:
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and type(weight) is nn.Parameter
 
 
 def _pays(input: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
         input.dtype == torch.float32
-        and input.device.type == "cpu"
-        and input.shape[:-1].numel() <= _FEW_ROWS
-        and weight.shape[0] % _NUM_BLOCKS == 0
-        and weight.dtype == torch.float32
-        and type(weight) is nn.Parameter
+        and 1 <= _num_rows(input) <= _FEW_ROWS
+        and weight.shape[0] >= _NUM_BLOCKS
+        and _is_plain(weight)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )

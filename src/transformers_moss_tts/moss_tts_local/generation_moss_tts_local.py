@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from transformers.generation import GenerationConfig
 
+from ..few_row_linear import packed_weights
 from ..moss_tts.generation_moss_tts import GENERATION_DEFAULTS, MossTTSGenerationMixin, TokenDraw
 from .frames import split_frames
 
@@ -53,6 +54,11 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
                 f"{self.config.n_vq} codebooks."
             )
         return super()._prepare_generation_config(generation_config, **kwargs)
+
+    def _sample(self, input_ids, *args, **kwargs):
+        # A frame reads the local transformer once for every channel.
+        with packed_weights([self.local_transformer], len(input_ids)):
+            return super()._sample(input_ids, *args, **kwargs)
 
     def split_audio_codes(
         self, sequences: torch.LongTensor, prompt_length: int
@@ -118,6 +124,14 @@ class LocalRowDecoder:
 
     def next_row(self, outputs) -> torch.LongTensor:
         """The row `(batch_size, 1 + n_vq)` that follows from the backbone's last state."""
+        if torch.compiler.is_compiling():
+            return self._draw_row(outputs)
+        # Hundreds of small operations, each cheaper where nothing is kept for gradients; the copy is an ordinary tensor.
+        with torch.inference_mode():
+            row = self._draw_row(outputs)
+        return row.clone()
+
+    def _draw_row(self, outputs) -> torch.LongTensor:
         model, config = self.model, self.config
         self.cache.reset()
         state = self._step(outputs.last_hidden_state[:, -1])

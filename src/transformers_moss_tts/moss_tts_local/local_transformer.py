@@ -39,6 +39,7 @@ class LocalCache:
         self.max_length = max_length
         self.length = 0
         self.layers: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * num_layers
+        self._views: dict[tuple[int, int, int], tuple[torch.Tensor, ...]] = {}
 
     def reset(self) -> None:
         """Begins the next frame."""
@@ -51,11 +52,18 @@ class LocalCache:
         if self.layers[layer_idx] is None:
             shape = (*key.shape[:2], self.max_length, key.shape[3])
             self.layers[layer_idx] = (key.new_zeros(shape), value.new_zeros(shape))
-        keys, values = self.layers[layer_idx]
         end = self.length + key.shape[2]
-        keys[:, :, self.length : end] = key
-        values[:, :, self.length : end] = value
-        return keys[:, :, :end], values[:, :, :end]
+        new_keys, new_values, keys, values = self._views_of(layer_idx, self.length, end)
+        new_keys.copy_(key)
+        new_values.copy_(value)
+        return keys, values
+
+    def _views_of(self, layer_idx: int, start: int, end: int) -> tuple[torch.Tensor, ...]:
+        # Kept, as every frame has the same: making four views takes as long as filling them.
+        if (layer_idx, start, end) not in self._views:
+            keys, values = (tensor[:, :, :end] for tensor in self.layers[layer_idx])
+            self._views[layer_idx, start, end] = (keys[:, :, start:], values[:, :, start:], keys, values)
+        return self._views[layer_idx, start, end]
 
     def advance(self, num_positions: int) -> None:
         """Counts positions, once all layers have added theirs."""
