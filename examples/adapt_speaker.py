@@ -20,7 +20,14 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForTextToWaveform, AutoProcessor, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoModelForTextToWaveform,
+    AutoProcessor,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from transformers_moss_tts.training import (
@@ -59,6 +66,11 @@ def select_minutes(rows: Dataset, minutes: float | None, frame_rate: float) -> D
     if count < 2:
         raise SystemExit("There must be two recordings at least, one of them to evaluate with.")
     return rows.select(range(count))
+
+
+def load_model(name: str, bf16: bool) -> PreTrainedModel:
+    # Not None, which takes the dtype of the file: half precision, of the models that come with the package.
+    return AutoModelForTextToWaveform.from_pretrained(name, dtype=torch.bfloat16 if bf16 else "auto")
 
 
 def main() -> None:
@@ -120,7 +132,7 @@ def main() -> None:
     seconds = sum(len(codes) for codes in parts["train"]["codes"]) / processor.frame_rate
     print(f"{len(parts['train'])} recordings of {seconds / 60:.1f} minutes, {len(parts['test'])} to evaluate with")
 
-    model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype=torch.bfloat16 if args.bf16 else None)
+    model = load_model(args.model, args.bf16)
     targets = lora_target_modules(model, *args.targets)
     lora = LoraConfig(r=args.rank, lora_alpha=2 * args.rank, lora_dropout=0.05, target_modules=targets)
     model = get_peft_model(model, lora)

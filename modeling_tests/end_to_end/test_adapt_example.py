@@ -9,31 +9,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import pipeline
 
+from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import save_audio
 
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    spec = importlib.util.spec_from_file_location("random_checkpoint", ROOT / "examples" / "random_checkpoint.py")
+def load_example(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
-    module.build_random_checkpoint(folder)
+    load_example("random_checkpoint").build_random_checkpoint(folder)
     return folder
 
 
-def run(*arguments: object) -> str:
-    command = [sys.executable, ROOT / "examples" / "adapt_speaker.py", *map(str, arguments)]
+def run(*arguments: object, example: str = "adapt_speaker") -> str:
+    command = [sys.executable, ROOT / "examples" / f"{example}.py", *map(str, arguments)]
     ran = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_a_model_that_lies_in_half_precision_trains_in_another(bf16, dtype):
+    assert load_example("adapt_speaker").load_model(str(bundled_model()), bf16).dtype == dtype
 
 
 def test_a_speaker_is_learned(checkpoint, tmp_path):
@@ -58,3 +69,20 @@ def test_a_speaker_is_learned(checkpoint, tmp_path):
     speak.model.load_adapter(output / "adapter")
     adapted = speak("Hello.", **options)["audio"]
     assert plain.shape != adapted.shape or not np.array_equal(plain, adapted)
+
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("Hello there.\nHow are you today?\n")
+    printed = run(
+        output,
+        sentences,
+        *(tmp_path / f"{n}.wav" for n in (6, 7)),
+        "--model",
+        checkpoint,
+        example="measure_adaptation",
+    )
+    measured = output / "measured"
+    table = (measured / "adaptation.md").read_text()
+    assert table in printed and "| no reference |" in table and "| reference |" in table
+    assert (measured / "adaptation.png").stat().st_size > 5000
+    # Once for the model and once for each checkpoint.
+    assert len(list(measured.glob("*/no_reference/*.wav"))) == 3 * 2
