@@ -25,11 +25,14 @@ def test_a_bundled_model_loads_in_float32():
     assert 8 <= model.config.num_quantizers <= 16 and model.config.codebook_size == 1024
 
 
-def test_the_bundled_generator_has_the_promised_shape():
-    model = AutoModel.from_pretrained(bundled_model())
-    assert model.config.model_type == "moss_tts_delay" and model.dtype == torch.float32
+@pytest.mark.parametrize(
+    ("name", "model_type"), [("moss-tts-tiny", "moss_tts_delay"), ("moss-tts-local-tiny", "moss_tts_local")]
+)
+def test_a_bundled_generator_has_the_promised_shape(name, model_type):
+    model = AutoModel.from_pretrained(bundled_model(name))
+    assert model.config.model_type == model_type and model.dtype == torch.float32
     assert sum(parameter.numel() for parameter in model.parameters()) <= 20e6
-    processor = AutoProcessor.from_pretrained(bundled_model())
+    processor = AutoProcessor.from_pretrained(bundled_model(name))
     assert processor.audio_tokenizer.config.num_quantizers >= model.config.n_vq
     assert processor.model_config.sampling_rate == processor.audio_tokenizer.config.sampling_rate
     # It was trained with the codebooks that its codec has.
