@@ -101,6 +101,19 @@ def test_the_card_of_a_generator(generator, tmp_path, monkeypatch):
     assert (tmp_path / "hello.wav").stat().st_size > 1000
 
 
+def test_what_was_measured_on_different_data_stays_apart_in_the_metadata(generator, tmp_path):
+    evaluations = [
+        Evaluation(name, columns=["here"], measured="here", metrics=[{"name": "WER", "type": "wer", "here": wer}])
+        for name, wer in (("read sentences", 10), ("a dialogue: two voices", 30))
+    ]
+    render_model_card(generator, replace(FACTS, evaluations=evaluations)).save(tmp_path / "README.md")
+    results = ModelCard.load(tmp_path / "README.md").data.eval_results
+    assert {result.dataset_name: result.metric_value for result in results} == {
+        "read sentences": 10,
+        "a dialogue: two voices": 30,
+    }
+
+
 def test_bundled_models_are_named_as_such(generator, adapter):
     card = render_model_card(generator, replace(FACTS, repo_id=None))
     assert 'model=str(bundled_model("my-voice"))' in card.text and "me/my-voice" not in card.text

@@ -75,6 +75,8 @@ class Evaluation:
                 task_type=task,
                 dataset_type="custom",
                 dataset_name=self.dataset,
+                # Without it the Hub's library takes all custom data sets for the first one.
+                dataset_config=self.dataset,
                 metric_type=row["type"],
                 metric_name=row["name"],
                 metric_value=float(row[self.measured]),
