@@ -162,11 +162,13 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
     for number, (name, rows) in enumerate(groups.items()):
         color = f"C{number % 10}"
         errors = [row[rate.key] * rate.scale if row.get(rate.key) is not None else 0 for row in rows]
-        axis.plot([row["seconds"] for row in rows], errors, "o", color=color, alpha=0.6, markeredgewidth=0)
+        axis.plot(
+            [row["seconds"] for row in rows], errors, "o", color=color, alpha=0.6, markeredgewidth=0, clip_on=False
+        )
         for key, marker in (("reached_limit", "x"), ("is_cut", "v")):
             marked = [(row["seconds"], error) for row, error in zip(rows, errors) if row.get(key)]
             if marked:
-                axis.plot(*zip(*marked), marker, color=color, markersize=10, fillstyle="none")
+                axis.plot(*zip(*marked), marker, color=color, markersize=10, fillstyle="none", clip_on=False)
         if len(groups) <= _MOST_NAMES:
             axis.plot([], [], "s", color=color, label=name)
     for marker, label in (("o", "ended by itself"), ("x", "did not end"), ("v", "cut")):
