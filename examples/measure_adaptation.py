@@ -10,11 +10,11 @@ picture of losses and similarity by step (adaptation.png) to RUN/measured; start
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
-from transformers import pipeline
+from transformers import TrainerState, pipeline
+from transformers.trainer_utils import get_last_checkpoint
 
 import transformers_moss_tts  # noqa: F401  (registers the models)
 from transformers_moss_tts.evaluation import Sentences, Utterance, evaluate
@@ -58,21 +58,15 @@ def measure(model: str, sentences: list[str], recordings: list[Path], output: Pa
     return measured
 
 
-def read_losses(run: Path, name: str) -> list[tuple[int, float]]:
-    """Steps and values of a loss that Trainer logged."""
-    checkpoints = sorted(run.glob("checkpoint-*"), key=step_of)
-    state = json.loads((checkpoints[-1] / "trainer_state.json").read_text(encoding="utf-8"))
-    return [(row["step"], row[name]) for row in state["log_history"] if name in row]
-
-
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def draw(run: Path, by_step: dict[int, dict], output: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    log = TrainerState.load_from_json(str(Path(get_last_checkpoint(str(run))) / "trainer_state.json")).log_history
     for name, label in (("loss", "training"), ("eval_loss", "recordings left out")):
-        left.plot(*zip(*read_losses(run, name)), label=label)
+        left.plot(*zip(*((row["step"], row[name]) for row in log if name in row)), label=label)
     left.set(xlabel="step", ylabel="loss")
     for mode in MODES:
         right.plot(list(by_step), [measured[mode]["sim"]["value"] for measured in by_step.values()], "o-", label=mode)

@@ -41,7 +41,7 @@ def test_it_multiplies_like_linear(linear, shape):
 @pytest.mark.parametrize("num_rows", [1, 4, 6, 8, 12])
 def test_packed_weights_multiply_the_same(linear, num_rows):
     rows = torch.randn(num_rows, 1, linear.in_features)
-    with packed_weights([nn.Sequential(linear)], num_rows):
+    with packed_weights(nn.Sequential(linear), num_rows):
         torch.testing.assert_close(linear(rows), expected_of(linear, rows), atol=1e-5, rtol=1e-5)
         # A step of another batch is right too.
         torch.testing.assert_close(linear(rows[:1]), expected_of(linear, rows[:1]), atol=1e-5, rtol=1e-5)
@@ -50,7 +50,7 @@ def test_packed_weights_multiply_the_same(linear, num_rows):
 @torch.no_grad()
 def test_packed_weights_are_given_back(linear):
     rows = torch.randn(8, linear.in_features)
-    with pytest.raises(RuntimeError, match="stop"), packed_weights([linear], 8):
+    with pytest.raises(RuntimeError, match="stop"), packed_weights(linear, 8):
         linear(rows)
         raise RuntimeError("stop")
     linear.weight.mul_(2)

@@ -57,7 +57,7 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
 
     def _sample(self, input_ids, *args, **kwargs):
         # A frame reads the local transformer once for every channel.
-        with packed_weights([self.local_transformer], len(input_ids)):
+        with packed_weights(self.local_transformer, len(input_ids)):
             return super()._sample(input_ids, *args, **kwargs)
 
     def split_audio_codes(
