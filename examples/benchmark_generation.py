@@ -2,7 +2,7 @@
 Measures generation: steps a second, peak memory and the share of the weight-read limit, by batch size.
 
     python examples/benchmark_generation.py --batches 1 2 4 8 --output benchmark_generation
-    python examples/benchmark_generation.py --architecture local --batches 1 8
+    python examples/benchmark_generation.py --architecture local --batches 1 8 --compile
 
 No checkpoint is needed: the weights are random, of the shape of a small generator (Qwen3 with hidden size 512 and 12 layers,
 32 codebooks of 1024), and the text channel is kept inside audio. The limit of a step is the time this machine needs to read
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from own_process import in_own_process, peak_bytes
+from transformers import CompileConfig
 
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
 from transformers_moss_tts.evaluation.weight_reads import read_rate, weights_read_a_step
@@ -76,12 +77,16 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds_a_step(model: Model, prompt: torch.LongTensor, steps: int, repeats: int) -> float:
+def seconds_a_step(model: Model, prompt: torch.LongTensor, steps: int, repeats: int, compiles: bool) -> float:
     """Median over runs of the time that `steps` more steps take, so that the prompt does not count."""
+
+    compile_config = CompileConfig(mode=None) if compiles else None
 
     def run(num_steps: int) -> float:
         start = time.perf_counter()
-        sequences = model.generate(prompt, max_new_tokens=num_steps, text_temperature=0.0, seed=0)
+        sequences = model.generate(
+            prompt, max_new_tokens=num_steps, text_temperature=0.0, seed=0, compile_config=compile_config
+        )
         wait(prompt.device.type)
         assert sequences.shape[1] == PROMPT_LENGTH + num_steps
         return time.perf_counter() - start
@@ -96,7 +101,7 @@ def run_case(case: dict) -> dict:
     model = build_model(case["architecture"], case["device"], dtype)
     prompt = build_prompt(model.config, case["batch"], case["device"])
     rate = read_rate(case["device"], dtype)
-    step = seconds_a_step(model, prompt, case["steps"], case["repeats"])
+    step = seconds_a_step(model, prompt, case["steps"], case["repeats"], case["compile"])
     limit = weights_read_a_step(model) / rate
     return case | {
         "read_gb_per_second": round(rate / 1e9, 1),
@@ -115,6 +120,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--steps", type=int, default=40, help="steps timed in a run")
     parser.add_argument("--repeats", type=int, default=5, help="runs, of which the median counts")
+    parser.add_argument("--compile", action="store_true", help="compiles the local transformer")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
@@ -125,9 +131,8 @@ def main() -> None:
     print(f"{'batch':>5}{'step ms':>9}{'limit ms':>10}{'share':>7}{'steps/s':>9}{'frames/s':>10}{'peak MiB':>10}")
     for batch in args.batches:
         case = {"batch": batch, "steps": args.steps, "repeats": args.repeats, "threads": args.threads}
-        row = in_own_process(
-            run_case, case | {"device": args.device, "dtype": args.dtype, "architecture": args.architecture}
-        )
+        case |= {"device": args.device, "dtype": args.dtype, "architecture": args.architecture}
+        row = in_own_process(run_case, case | {"compile": args.compile})
         results.append(row)
         print(
             f"{batch:5}{row['step_ms']:9.1f}{row['limit_ms']:10.1f}{row['share_of_limit']:7.0%}"

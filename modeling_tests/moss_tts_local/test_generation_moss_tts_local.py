@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from host_reads import CountHostReads
 from tiny_models import tiny_local, tiny_local_v1, tiny_prompts
-from transformers import AutoConfig, AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoConfig, AutoTokenizer, CompileConfig, Trainer, TrainingArguments
 
 from transformers_moss_tts import (
     MossTTSFrameStreamer,
@@ -122,6 +122,23 @@ def test_a_frame_compiles_into_one_graph(model):
     compiled = torch.compile(decoder.next_row, fullgraph=True, backend="aot_eager")
     for row_of_frame in expected:
         assert torch.equal(compiled(outputs), row_of_frame)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [(9,), (9, 6, 7)], ids=["one row", "three rows"])
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_compiled_generation_says_the_same(model, implementation, lengths):
+    model.set_attn_implementation(implementation)
+    inputs = prompts(model.config, *lengths)
+    expected = model.generate(**inputs, **GREEDY, max_new_tokens=5)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    options = GREEDY | {"compile_config": CompileConfig(fullgraph=True, backend="aot_eager", mode=None)}
+    for _ in range(2):
+        assert torch.equal(model.generate(**inputs, **options, max_new_tokens=5), expected)
+    # One step for all positions of all frames.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert torch.equal(model.generate(**inputs, **GREEDY, max_new_tokens=5, disable_compile=True), expected)
 
 
 def test_each_code_is_the_best_that_training_would_score(model):

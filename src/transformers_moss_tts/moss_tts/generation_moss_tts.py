@@ -24,6 +24,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 from transformers.utils import logging
 
+from ..few_row_linear import ready_weights
 from ..growing_cache import let_grow
 from ..sampling import CodeHistory, sample_tokens
 from .delay_pattern import DelayPatternState, split_audio_codes
@@ -113,6 +114,11 @@ class MossTTSGenerationMixin(GenerationMixin):
             pad_token_id=config.pad_token_id,
             **cls.generation_defaults,
         )
+
+    @property
+    def modules_read_a_step(self) -> list[nn.Module]:
+        """Parts of the model whose weights every step inside audio reads."""
+        return [self.language_model, self.audio_heads]
 
     def new_row_decoder(self, input_ids: torch.LongTensor, generation_config: GenerationConfig) -> "DelayRowDecoder":
         """What turns the outputs of a step into the next row of tokens."""
@@ -266,6 +272,20 @@ class MossTTSGenerationMixin(GenerationMixin):
         **model_kwargs,
     ) -> MossTTSGenerateOutput | torch.LongTensor:
         """Stopping criteria see the text channel, `(batch_size, length)`; the streamer gets rows of all channels."""
+        with ready_weights(self.modules_read_a_step, len(input_ids)):
+            return self._generate_rows(
+                input_ids, stopping_criteria, generation_config, synced_gpus, streamer, model_kwargs
+            )
+
+    def _generate_rows(
+        self,
+        input_ids: torch.LongTensor,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool,
+        streamer: "BaseStreamer | None",
+        model_kwargs: dict[str, Any],
+    ) -> MossTTSGenerateOutput | torch.LongTensor:
         prompt_length = input_ids.shape[1]
         loop = _GenerationBuffers(self, input_ids, stopping_criteria.max_length, model_kwargs)
         decoder = self.new_row_decoder(input_ids, generation_config)

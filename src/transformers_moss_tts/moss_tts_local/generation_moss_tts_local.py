@@ -19,13 +19,15 @@ from typing import Any, ClassVar
 import torch
 from transformers.generation import GenerationConfig
 
-from ..few_row_linear import packed_weights
 from ..moss_tts.generation_moss_tts import GENERATION_DEFAULTS, MossTTSGenerationMixin, TokenDraw
 from .frames import split_frames
 
 
 class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
-    """`generate` for MossTTSLocal v1.5."""
+    """
+    `generate` for MossTTSLocal v1.5. With a `compile_config` the local transformer runs compiled, which takes seconds once for
+    every batch size.
+    """
 
     generation_defaults: ClassVar[dict[str, Any]] = GENERATION_DEFAULTS | {"text_temperature": 1.0}
     # What the repetition penalty looks at: the prompt's codes too, or the generated ones alone; and whether it holds where
@@ -55,10 +57,14 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
             )
         return super()._prepare_generation_config(generation_config, **kwargs)
 
-    def _sample(self, input_ids, *args, **kwargs):
-        # A frame reads the local transformer once for every channel.
-        with packed_weights(self.local_transformer, len(input_ids)):
-            return super()._sample(input_ids, *args, **kwargs)
+    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
+        # Without the warning that nothing is compiled: the local transformer is, whatever cache the backbone has.
+        cache = model_kwargs.get("past_key_values")
+        return (
+            cache is not None
+            and cache.is_compileable
+            and super()._valid_auto_compile_criteria(model_kwargs, generation_config)
+        )
 
     def split_audio_codes(
         self, sequences: torch.LongTensor, prompt_length: int
@@ -118,7 +124,10 @@ class LocalRowDecoder:
         is_greedy = not generation_config.do_sample or generation_config.audio_temperature == 0
         if is_greedy and not model.penalizes_greedy:
             self.draw.history = None
-        self.cache = model.new_local_cache()
+        self.cache, self.step = model.new_local_cache(), model.local_step
+        if generation_config.compile_config is not None and not generation_config.disable_compile:
+            self.cache = model.new_static_local_cache(len(input_ids))
+            self.step = model.compiled_local_step(generation_config.compile_config)
         self.ended = torch.zeros_like(input_ids[:, 0, 0], dtype=torch.bool)
         self.needs_text = torch.zeros((), dtype=torch.bool, device=input_ids.device)
 
@@ -134,7 +143,8 @@ class LocalRowDecoder:
     def _draw_row(self, outputs) -> torch.LongTensor:
         model, config = self.model, self.config
         self.cache.reset()
-        state = self._step(outputs.last_hidden_state[:, -1])
+        # A copy lies in memory like the other inputs: one compiled step serves all.
+        state = self.step(outputs.last_hidden_state[:, -1].clone(memory_format=torch.contiguous_format), self.cache)
         scores = model.text_scores(state).float()
         if self.candidates is not None and scores.shape[-1] != len(self.candidates):
             scores = scores[..., self.candidates]
@@ -144,7 +154,7 @@ class LocalRowDecoder:
         for codebook in range(self.num_codebooks):
             # The channel before the codebook in the row has the codebook's number: channel 0 is text.
             if codebook + model.first_audio_position > 0:
-                state = self._step(model.embed_channel(codebook, drawn))
+                state = self.step(model.embed_channel(codebook, drawn), self.cache)
             audio_scores = model.audio_scores(codebook, state).float()
             audio_scores[:, config.audio_pad_code :] = float("-inf")
             drawn = self.draw.codes(audio_scores[:, None], slice(codebook, codebook + 1))[:, 0]
@@ -153,9 +163,6 @@ class LocalRowDecoder:
         if self.keeps_scores:
             outputs.logits, outputs.audio_logits = scores[:, None], torch.stack(kept, dim=1)[:, None]
         return self._row(text, torch.stack(codes, dim=1))
-
-    def _step(self, states: torch.Tensor) -> torch.Tensor:
-        return self.model.local_transformer(self.model.to_local(states[:, None]), self.cache)[:, 0]
 
     def _row(self, text: torch.LongTensor, codes: torch.LongTensor) -> torch.LongTensor:
         config = self.config

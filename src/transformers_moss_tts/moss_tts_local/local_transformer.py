@@ -23,6 +23,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Qwen3RMSNorm, eager_attention_forward
 
+from ..few_row_linear import JoinedLinears
 from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
 
 
@@ -44,6 +45,14 @@ class LocalCache:
     def reset(self) -> None:
         """Begins the next frame."""
         self.length = 0
+
+    def positions(self, count: int, device: torch.device) -> torch.LongTensor:
+        """The next `count` positions, `(1, count)`."""
+        return torch.arange(self.length, self.length + count, device=device)[None]
+
+    def mask(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """What a single position may not see of what [`update`] returns."""
+        return None
 
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *args
@@ -70,6 +79,48 @@ class LocalCache:
         self.length += num_positions
 
 
+class StaticLocalCache:
+    """
+    As [`LocalCache`], in tensors of one shape for one position at a time, with the position on the device: all positions of a
+    frame then run the same compiled step.
+
+    Args:
+        num_layers (`int`): layers of the local transformer.
+        shape (`tuple[int, int, int, int]`): batch size, key-value heads, positions of a frame, width of a head.
+    """
+
+    def __init__(self, num_layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device):
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
+
+    def reset(self) -> None:
+        """Begins the next frame."""
+        self.position.zero_()
+
+    def positions(self, count: int, device: torch.device) -> torch.LongTensor:
+        """The next position, `(1, 1)`."""
+        return self.position[None]
+
+    def mask(self, dtype: torch.dtype) -> torch.Tensor:
+        """Additive mask `(1, 1, 1, positions)` of the positions that are not there yet."""
+        places = torch.arange(self.keys[0].shape[2], device=self.position.device)
+        mask = torch.zeros(places.shape, dtype=dtype, device=places.device)
+        return mask.masked_fill(places > self.position, torch.finfo(dtype).min)[None, None, None]
+
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *args
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Adds keys and values `(batch_size, heads, 1, head_dim)` and returns those of all positions."""
+        self.keys[layer_idx].index_copy_(2, self.position, key)
+        self.values[layer_idx].index_copy_(2, self.position, value)
+        return self.keys[layer_idx], self.values[layer_idx]
+
+    def advance(self, num_positions: int) -> None:
+        """Counts positions, once all layers have added theirs."""
+        self.position += num_positions
+
+
 class MossTTSLocalRMSNorm(Qwen3RMSNorm):
     """[`Qwen3RMSNorm`] as one operation: a frame has hundreds of them."""
 
@@ -77,8 +128,10 @@ class MossTTSLocalRMSNorm(Qwen3RMSNorm):
         return nn.functional.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
 
 
-class MossTTSLocalQwen3Attention(Qwen3Attention):
+class MossTTSLocalQwen3Attention(JoinedLinears, Qwen3Attention):
     """Qwen3's attention without positions."""
+
+    joined_linears = ("q_proj", "k_proj", "v_proj")
 
     def __init__(self, config: Qwen3Config, layer_idx: int):
         super().__init__(config, layer_idx)
@@ -86,12 +139,11 @@ class MossTTSLocalQwen3Attention(Qwen3Attention):
         self.k_norm = MossTTSLocalRMSNorm(self.head_dim, eps=config.rms_norm_eps)
 
     def forward(
-        self, hidden_states: torch.Tensor, mask: torch.Tensor | None, cache: LocalCache | None
+        self, hidden_states: torch.Tensor, mask: torch.Tensor | None, cache: LocalCache | StaticLocalCache | None
     ) -> torch.Tensor:
         shape = (*hidden_states.shape[:2], -1, self.head_dim)
-        query = self.q_norm(self.q_proj(hidden_states).view(shape)).transpose(1, 2)
-        key = self.k_norm(self.k_proj(hidden_states).view(shape)).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+        query, key, value = (states.view(shape) for states in self.multiply_joined(hidden_states))
+        query, key, value = self.q_norm(query).transpose(1, 2), self.k_norm(key).transpose(1, 2), value.transpose(1, 2)
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
@@ -100,13 +152,21 @@ class MossTTSLocalQwen3Attention(Qwen3Attention):
         return self.o_proj(attended.flatten(2))
 
 
+class MossTTSLocalQwen3MLP(JoinedLinears, Qwen3MLP):
+    joined_linears = ("gate_proj", "up_proj")
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        gate, up = self.multiply_joined(hidden_states)
+        return self.down_proj(self.act_fn(gate) * up)
+
+
 class MossTTSLocalQwen3Layer(GradientCheckpointingLayer):
     """A Qwen3 block, with its parameters' names, over the channels of a frame."""
 
     def __init__(self, config: Qwen3Config, layer_idx: int):
         super().__init__()
         self.self_attn = MossTTSLocalQwen3Attention(config, layer_idx)
-        self.mlp = Qwen3MLP(config)
+        self.mlp = MossTTSLocalQwen3MLP(config)
         self.input_layernorm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -124,9 +184,9 @@ class MossTTSLocalQwen3Transformer(nn.Module):
         self.layers = nn.ModuleList(MossTTSLocalQwen3Layer(config, index) for index in range(config.num_hidden_layers))
         self.norm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, cache: LocalCache | None = None) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, cache: LocalCache | StaticLocalCache | None = None) -> torch.Tensor:
         """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
-        mask = _causal_mask(self.config, hidden_states)
+        mask = _mask_of(self.config, hidden_states, cache)
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask, cache)
         if cache is not None:
@@ -156,7 +216,7 @@ class MossTTSLocalGPT2Attention(nn.Module):
         hidden_states: torch.Tensor,
         mask: torch.Tensor | None,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
-        cache: LocalCache | None,
+        cache: LocalCache | StaticLocalCache | None,
     ) -> torch.Tensor:
         projected = self.c_attn(hidden_states).unflatten(-1, (3, self.config.n_head, self.head_dim))
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
@@ -209,17 +269,17 @@ class MossTTSLocalGPT2Transformer(nn.Module):
         if config.position_embedding_type == "absolute":
             self.wpe = nn.Embedding(config.n_positions, config.n_embd)
 
-    def forward(self, hidden_states: torch.Tensor, cache: LocalCache | None = None) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, cache: LocalCache | StaticLocalCache | None = None) -> torch.Tensor:
         """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
-        past = 0 if cache is None else cache.length
-        positions = torch.arange(past, past + hidden_states.shape[1], device=hidden_states.device)[None]
+        device, count = hidden_states.device, hidden_states.shape[1]
+        positions = torch.arange(count, device=device)[None] if cache is None else cache.positions(count, device)
         position_embeddings = None
         if self.config.position_embedding_type == "absolute":
             hidden_states = hidden_states + self.wpe(positions)
         else:
             head_dim = self.config.n_embd // self.config.n_head
             position_embeddings = rotary_embedding(positions, head_dim, self.config.rope_base)
-        mask = _causal_mask(self.config, hidden_states)
+        mask = _mask_of(self.config, hidden_states, cache)
         for layer in self.h:
             hidden_states = layer(hidden_states, mask, position_embeddings, cache)
         if cache is not None:
@@ -227,8 +287,8 @@ class MossTTSLocalGPT2Transformer(nn.Module):
         return self.ln_f(hidden_states)
 
 
-def _causal_mask(config, hidden_states: torch.Tensor) -> torch.Tensor | None:
-    # A position that follows on a cache may see all of it.
-    if hidden_states.shape[1] == 1:
-        return None
-    return create_causal_mask(config, hidden_states, attention_mask=None, past_key_values=None)
+def _mask_of(config, hidden_states: torch.Tensor, cache: LocalCache | StaticLocalCache | None) -> torch.Tensor | None:
+    if hidden_states.shape[1] > 1:
+        return create_causal_mask(config, hidden_states, attention_mask=None, past_key_values=None)
+    # A position that follows on a cache may see all that is in it.
+    return None if cache is None else cache.mask(hidden_states.dtype)

@@ -14,6 +14,7 @@
 
 """PyTorch MossTTSLocal models."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,12 +22,13 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
+from transformers.generation import CompileConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
 from ..channel_loss import channel_sums, weighted_loss
-from ..few_row_linear import few_row_linear, use_few_row_linears
+from ..few_row_linear import FewRowModule, JoinedLinears, few_row_linear, use_few_row_linears
 from ..remote_code import RemoteCodeMixin
 from ..strict_loading import StrictLoadingMixin
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
@@ -36,6 +38,7 @@ from .local_transformer import (
     MossTTSLocalGPT2Transformer,
     MossTTSLocalQwen3Transformer,
     MossTTSLocalRMSNorm,
+    StaticLocalCache,
 )
 
 
@@ -98,6 +101,7 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
 
     # Local position whose output speaks the first codebook. The text decision is always the first position's.
     first_audio_position: int
+    _compiled_local_step: tuple[CompileConfig, Callable] | None = None
 
     @property
     def backbone(self) -> Qwen3Model:
@@ -124,9 +128,30 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         """Text labels as indices of the text scores."""
         return labels
 
+    @property
+    def local_cache_shape(self) -> tuple[int, int, int, int]:
+        """Layers, key-value heads, positions and width of a head of a cache for one frame."""
+        raise NotImplementedError
+
     def new_local_cache(self) -> LocalCache:
         """A cache for the positions of one frame."""
-        raise NotImplementedError
+        layers, _, positions, _ = self.local_cache_shape
+        return LocalCache(layers, positions)
+
+    def new_static_local_cache(self, batch_size: int) -> StaticLocalCache:
+        """A cache of `batch_size` rows for compiled steps."""
+        layers, heads, positions, head_dim = self.local_cache_shape
+        return StaticLocalCache(layers, (batch_size, heads, positions, head_dim), self.dtype, self.device)
+
+    def local_step(self, states: torch.Tensor, cache: LocalCache | StaticLocalCache) -> torch.Tensor:
+        """Outputs `(batch_size, width)` of the next position of a frame, of what it hears, `(batch_size, hidden_size)`."""
+        return self.local_transformer(self.to_local(states[:, None]), cache)[:, 0]
+
+    def compiled_local_step(self, compile_config: CompileConfig) -> Callable:
+        """[`~MossTTSLocalFrameModel.local_step`], compiled once for a config."""
+        if self._compiled_local_step is None or self._compiled_local_step[0] != compile_config:
+            self._compiled_local_step = (compile_config, torch.compile(self.local_step, **compile_config.to_dict()))
+        return self._compiled_local_step[1]
 
     def set_attn_implementation(self, *args, **kwargs):
         super().set_attn_implementation(*args, **kwargs)
@@ -243,8 +268,10 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         return loss, sums / counts.clamp(min=1), counts
 
 
-class MossTTSLocalV1Adapter(nn.Module):
+class MossTTSLocalV1Adapter(JoinedLinears, nn.Module):
     """SwiGLU between the backbone's width and the local transformer's."""
+
+    joined_linears = ("gate_proj", "up_proj")
 
     def __init__(self, d_in: int, width: int, d_out: int):
         super().__init__()
@@ -253,7 +280,8 @@ class MossTTSLocalV1Adapter(nn.Module):
         self.down_proj = nn.Linear(width, d_out, bias=False)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+        gate, up = self.multiply_joined(hidden_states)
+        return self.down_proj(nn.functional.silu(gate) * up)
 
 
 class MossTTSLocalV1Backbone(MossTTSLocalPreTrainedModel):
@@ -309,6 +337,11 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
     def backbone(self) -> Qwen3Model:
         return self.model.language_model
 
+    @property
+    def modules_read_a_step(self) -> list[nn.Module]:
+        adapters = [self.speech_embedding_to_local_mlp, self.local_to_speech_embedding_mlps]
+        return [self.backbone, self.local_transformer, *adapters, self.lm_heads]
+
     def get_input_embeddings(self) -> nn.Embedding:
         return self.model.embedding_list[0]
 
@@ -337,11 +370,13 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
         states = self.local_to_speech_embedding_mlps[channel](local_states)
         return self.lm_heads[channel](self.layer_norm_before_lm_heads[channel](states))
 
-    def new_local_cache(self) -> LocalCache:
-        return LocalCache(self.config.local_num_layers, 1 + self.config.n_vq)
+    @property
+    def local_cache_shape(self) -> tuple[int, int, int, int]:
+        local = self.config.local_config
+        return local.num_hidden_layers, local.num_key_value_heads, 1 + self.config.n_vq, local.head_dim
 
 
-class MossTTSLocalTiedHead(nn.Module):
+class MossTTSLocalTiedHead(FewRowModule, nn.Module):
     """
     Scores by the rows of an embedding, whose weight it shares. Not an `nn.Linear`: adapters would be merged into the embedding
     too, and quantizers would untie the two.
@@ -389,6 +424,11 @@ class MossTTSLocalModel(MossTTSLocalFrameModel, MossTTSLocalGenerationMixin):
     def backbone(self) -> Qwen3Model:
         return self.transformer
 
+    @property
+    def modules_read_a_step(self) -> list[nn.Module]:
+        text_head = [] if self.config.local_text_head_mode == "binary" else [self.text_lm_head]
+        return [self.backbone, self.local_transformer, self.audio_lm_heads, *text_head]
+
     def get_input_embeddings(self) -> nn.Embedding:
         return self.transformer.embed_tokens
 
@@ -428,8 +468,10 @@ class MossTTSLocalModel(MossTTSLocalFrameModel, MossTTSLocalGenerationMixin):
             targets = targets.masked_fill(labels == token, index)
         return targets
 
-    def new_local_cache(self) -> LocalCache:
-        return LocalCache(self.config.gpt2_config.n_layer, self.config.n_vq)
+    @property
+    def local_cache_shape(self) -> tuple[int, int, int, int]:
+        local = self.config.gpt2_config
+        return local.n_layer, local.n_head, self.config.n_vq, local.n_embd // local.n_head
 
 
 __all__ = ["MossTTSLocalModel", "MossTTSLocalPreTrainedModel", "MossTTSLocalV1Model"]
