@@ -3,17 +3,19 @@ Measures what an adapter changed: similarity to the speaker and wrong words, bef
 
     python examples/measure_adaptation.py runs/anna sentences.txt a.wav b.wav --model model_cards/moss-tts-tiny
 
-RUN is the output of `adapt_speaker.py`; a.wav, b.wav, ... are recordings of the speaker that it was not trained on. Every
-sentence is spoken without a reference and with one of them, and compared with the next. Writes a table (adaptation.md) and a
+RUN is the output of `adapt_speaker.py`, or with `--codec` of `adapt_codec.py`; a.wav, b.wav, ... are recordings of the speaker
+that it was not trained on. Every sentence is spoken without a reference and with one of them, and compared with the next. Writes a table (adaptation.md) and a
 picture of losses and similarity by step (adaptation.png) to RUN/measured; started again it goes on where it was. Needs
 `pip install '.[eval]'`.
 """
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib
-from transformers import TrainerState, pipeline
+from transformers import TextToAudioPipeline, TrainerState, pipeline
 from transformers.trainer_utils import get_last_checkpoint
 
 import transformers_moss_tts  # noqa: F401  (registers the models)
@@ -40,8 +42,19 @@ def plan(sentences: list[str], recordings: list[Path], mode: str, folder: Path) 
     return chats, utterances
 
 
-def measure(model: str, sentences: list[str], recordings: list[Path], output: Path) -> dict[str, dict[str, dict]]:
-    """WER and SIM of a model or adapter by mode, each with its interval."""
+def load_pipeline(model: str, adapter: Path | None, is_of_codec: bool) -> TextToAudioPipeline:
+    if adapter is None or is_of_codec:
+        speak = pipeline("text-to-speech", model=model)
+        if adapter is not None:
+            speak.processor.audio_tokenizer.load_adapter(str(adapter))
+        return speak
+    return pipeline("text-to-speech", model=str(adapter))
+
+
+def measure(
+    load: Callable[[], TextToAudioPipeline], sentences: list[str], recordings: list[Path], output: Path
+) -> dict[str, dict[str, dict]]:
+    """WER and SIM by mode, each with its interval."""
     measured, speak = {}, None
     for mode in MODES:
         folder = output / mode.replace(" ", "_")
@@ -50,7 +63,7 @@ def measure(model: str, sentences: list[str], recordings: list[Path], output: Pa
         for chat, utterance in zip(chats, utterances):
             if utterance.recording.exists():
                 continue
-            speak = speak or pipeline("text-to-speech", model=model)
+            speak = speak or load()
             speech = speak(chat, generate_kwargs={"seed": 0, "max_new_tokens": 250})
             speak.processor.save_audio(speech["audio"], utterance.recording)
         summary = evaluate(None, Sentences(utterances), folder / "scores", progress=False)
@@ -103,6 +116,7 @@ def main() -> None:
         "recordings", type=Path, nargs="+", help="recordings of the speaker that were left out, two or more"
     )
     parser.add_argument("--model", required=True, help="folder or Hub id of the generator that was adapted")
+    parser.add_argument("--codec", action="store_true", help="the adapter is one of the codec")
     parser.add_argument("--count", type=int, default=40, help="sentences")
     args = parser.parse_args()
     if len(args.recordings) < 2:
@@ -111,9 +125,15 @@ def main() -> None:
     sentences = [line.strip() for line in lines if line.strip()][: args.count]
 
     output = args.run / "measured"
-    by_step = {0: measure(args.model, sentences, args.recordings, output / "before")}
-    for checkpoint in sorted(args.run.glob("checkpoint-*"), key=step_of):
-        by_step[step_of(checkpoint)] = measure(str(checkpoint), sentences, args.recordings, output / checkpoint.name)
+    checkpoints = sorted(args.run.glob("checkpoint-*"), key=step_of)
+    adapters = {step_of(checkpoint): checkpoint for checkpoint in checkpoints} | {
+        step_of(checkpoints[-1]): args.run / "adapter"
+    }
+    by_step = {}
+    for step, adapter in ({0: None} | adapters).items():
+        load = partial(load_pipeline, args.model, adapter, args.codec)
+        name = "before" if adapter is None else adapter.name
+        by_step[step] = measure(load, sentences, args.recordings, output / name)
     draw(args.run, by_step, output / "adaptation.png")
     (output / "adaptation.md").write_text(table(by_step), encoding="utf-8")
     print(table(by_step), end="")

@@ -86,3 +86,34 @@ def test_a_speaker_is_learned(checkpoint, tmp_path):
     assert (measured / "adaptation.png").stat().st_size > 5000
     # Once for the model and once for each checkpoint.
     assert len(list(measured.glob("*/no_reference/*.wav"))) == 3 * 2
+
+
+def test_a_codec_learns_a_speaker(checkpoint, tmp_path):
+    draw = np.random.default_rng(0)
+    codec = bundled_model("moss-audio-tokenizer-tiny")
+    for number in range(4):
+        save_audio(draw.normal(0, 0.1, 24000).astype(np.float32), tmp_path / f"{number}.wav", 24000)
+        (tmp_path / f"{number}.txt").write_text(f"Number {number}.")
+    output = tmp_path / "run"
+    arguments = [tmp_path, "--codec", codec, "--codebooks", 4, "--output", output, "--minutes", 0.06]
+    options = ["--steps", 2, "--batch-size", 2, "--crop-frames", 8, "--save-steps", 1, "--strength", 0.5]
+    printed = run(*arguments, *options, example="adapt_codec")
+    assert "3 recordings of 0.1 minutes" in printed
+    settings = [
+        json.loads((output / name / "adapter_config.json").read_text()) for name in ("checkpoint-2", "adapter")
+    ]
+    assert [setting["lora_alpha"] for setting in settings] == [0.5 * 2 * settings[0]["r"]] * 2
+    assert all(name.startswith(("decoder.4.", "decoder.6.")) for name in settings[0]["target_modules"])
+
+    speak = pipeline("text-to-speech", model=str(bundled_model()))
+    options = {"generate_kwargs": {"max_new_tokens": 40, "seed": 0}}
+    plain = speak("Hello.", **options)["audio"]
+    speak.processor.audio_tokenizer.load_adapter(output / "adapter")
+    adapted = speak("Hello.", **options)["audio"]
+    assert plain.shape == adapted.shape and not np.array_equal(plain, adapted)
+
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("Hello there.\n")
+    recordings = [tmp_path / "2.wav", tmp_path / "3.wav"]
+    run(output, sentences, *recordings, "--model", bundled_model(), "--codec", example="measure_adaptation")
+    assert (output / "measured" / "adapter" / "no_reference" / "000.wav").exists()

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from peft import LoraConfig, get_peft_model
 from tiny_models import GOLDEN_TTS, golden_processor, small_codec, small_stereo_codec, tiny_local
-from transformers import TrainerState
+from transformers import AutoModel, TrainerState
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from transformers_moss_tts import MossTTSDelayModel
@@ -135,6 +136,26 @@ def test_the_card_of_a_local_generator(tmp_path):
     card = render_model_card(tmp_path, FACTS)
     assert "MossTTSLocalModel of " in card.text and "4 codebooks of 16 codes" in card.text
     assert card.data.eval_results is None and "model-index" not in str(card) and "Measured" not in card.text
+
+
+def test_the_card_of_a_codec_adapter(tmp_path, monkeypatch):
+    small_codec().save_pretrained(tmp_path / "codec")
+    codec = AutoModel.from_pretrained(tmp_path / "codec")
+    linears = [name for name, part in codec.named_modules() if isinstance(part, torch.nn.Linear)]
+    targets = [name for name in linears if name.startswith("decoder.0.")]
+    model = get_peft_model(codec, LoraConfig(r=2, target_modules=targets))
+    model.peft_config["default"].base_model_name_or_path = "me/codec"
+    model.save_pretrained(tmp_path / "adapter")
+    card = render_model_card(tmp_path / "adapter", FACTS)
+    assert (card.data.pipeline_tag, card.data.base_model, card.data.library_name) == (
+        "audio-to-audio",
+        "me/codec",
+        "peft",
+    )
+    assert "for me/codec, of rank 2, on decoder.0." in card.text and "2602.10934" in card.text
+    names = {"me/my-voice": str(tmp_path / "adapter"), "me/codec": str(tmp_path / "codec")}
+    run_blocks(str(card), tmp_path, monkeypatch, names)
+    assert (tmp_path / "decoded.wav").stat().st_size > 1000
 
 
 def test_the_card_of_an_adapter(generator, adapter, tmp_path, monkeypatch):

@@ -26,12 +26,18 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
+from ..moss_audio_tokenizer import MossAudioTokenizerModel
 from ..remote_code import MODULE
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _ADAPTER_CONFIG = "adapter_config.json"
-_PIPELINE_TAGS = {"generator": "text-to-speech", "adapter": "text-to-speech", "codec": "audio-to-audio"}
+_PIPELINE_TAGS = {
+    "generator": "text-to-speech",
+    "adapter": "text-to-speech",
+    "codec": "audio-to-audio",
+    "codec adapter": "audio-to-audio",
+}
 # Their safetensors names.
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # What `Trainer` logs of a run.
@@ -175,7 +181,7 @@ def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> Model
     pictures = [*facts.training_plots, *(path for evaluation in facts.evaluations for path in evaluation.plots)]
     if missing := [path for path in pictures if not (folder / path).is_file()]:
         raise ValueError(f"{folder} has no {', '.join(missing)}, which the card shows.")
-    is_adapter = described["kind"] == "adapter"
+    is_adapter = "adapter" in described["kind"]
     base_model = facts.base_model or described.get("base_model")
     # The Hub knows models with a namespace.
     is_base_known = base_model is not None and "/" in base_model
@@ -237,13 +243,7 @@ def _describe(folder: Path) -> dict[str, Any]:
     }
     if (folder / _ADAPTER_CONFIG).is_file():
         adapter = json.loads((folder / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        targets = adapter.get("target_modules")
-        return described | {
-            "kind": "adapter",
-            "base_model": adapter["base_model_name_or_path"],
-            "rank": adapter.get("r"),
-            "targets": targets if isinstance(targets, str) else ", ".join(sorted(targets or [])),
-        }
+        return described | _describe_adapter(adapter)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has neither a config.json nor an {_ADAPTER_CONFIG}: it is no model of ours.")
     config = AutoConfig.from_pretrained(folder)
@@ -252,6 +252,20 @@ def _describe(folder: Path) -> dict[str, Any]:
         described |= {"stored_dtype": " and ".join(sorted(stored)), "dtype": str(config.dtype).removeprefix("torch.")}
     is_codec = hasattr(config, "quantizer_kwargs")
     return described | (_describe_codec(config) if is_codec else _describe_generator(folder, config))
+
+
+def _describe_adapter(adapter: dict[str, Any]) -> dict[str, Any]:
+    targets = adapter.get("target_modules") or []
+    is_of_codec = (adapter.get("auto_mapping") or {}).get("base_model_class") == MossAudioTokenizerModel.__name__
+    if is_of_codec and not isinstance(targets, str):
+        # Full names of many layers: their stages say enough.
+        targets = {".".join(name.split(".")[:2]) for name in targets}
+    return {
+        "kind": "codec adapter" if is_of_codec else "adapter",
+        "base_model": adapter["base_model_name_or_path"],
+        "rank": adapter.get("r"),
+        "targets": targets if isinstance(targets, str) else ", ".join(sorted(targets)),
+    }
 
 
 def _describe_codec(config: PreTrainedConfig) -> dict[str, Any]:
