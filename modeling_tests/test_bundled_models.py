@@ -5,11 +5,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, pipeline
 
 from transformers_moss_tts import bundled_model
+from transformers_moss_tts.audio_io import load_audio
+from transformers_moss_tts.evaluation import load_scorer
+from transformers_moss_tts.evaluation.scorers.rate import RATE
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +43,25 @@ def test_a_bundled_generator_has_the_promised_shape(name, model_type):
     codec = AutoModel.from_pretrained(bundled_model(CODEC))
     for name, tensor in codec.quantizer.state_dict().items():
         assert torch.equal(processor.audio_tokenizer.quantizer.state_dict()[name], tensor), name
+
+
+def test_a_bundled_adapter_speaks_with_another_voice():
+    encoder = load_scorer("speaker", "resemblyzer")
+    adapter = bundled_model(f"{CODEC}-bm-george")
+    voice = encoder.embed(load_audio(adapter / "voice.ogg", RATE))
+
+    def similarity(speech: dict) -> float:
+        waveform = load_audio(speech, RATE)
+        return float(np.dot(voice, encoder.embed(waveform)))
+
+    speak = pipeline("text-to-speech", model=str(bundled_model()))
+    options = {"generate_kwargs": {"audio_temperature": 0.0, "max_new_tokens": 100}}
+    plain = speak("The birds sing in the morning.", **options)
+    speak.processor.audio_tokenizer.load_adapter(str(adapter))
+    adapted = speak("The birds sing in the morning.", **options)
+    # The same codes.
+    assert adapted["audio"].shape == plain["audio"].shape
+    assert similarity(adapted) > similarity(plain) + 0.05
 
 
 def test_unknown_models_are_named():

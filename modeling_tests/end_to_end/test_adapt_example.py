@@ -113,7 +113,7 @@ def test_a_codec_learns_a_speaker(checkpoint, tmp_path):
     assert plain.shape == adapted.shape and not np.array_equal(plain, adapted)
 
     sentences = tmp_path / "sentences.txt"
-    sentences.write_text("Hello there.\n")
+    sentences.write_text("Hello there.\nHow are you today?\n")
     recordings = [tmp_path / "2.wav", tmp_path / "3.wav"]
     run(output, sentences, *recordings, "--model", bundled_model(), "--codec", example="measure_adaptation")
     assert (output / "measured" / "adapter" / "no_reference" / "000.wav").exists()
