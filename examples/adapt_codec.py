@@ -87,9 +87,11 @@ class MeanAdapter(TrainerCallback):
         self.mean.update_parameters(model)
 
     def on_save(self, args, state, control, **kwargs):
-        if not state.is_world_process_zero:
-            return
-        self.mean.module.save_pretrained(f"{args.output_dir}/checkpoint-{state.global_step}")
+        if state.is_world_process_zero:
+            self.save(Path(args.output_dir, f"checkpoint-{state.global_step}"))
+
+    def save(self, folder: Path) -> None:
+        self.mean.module.save_pretrained(folder)
 
 
 def read_recordings(rows: Dataset, minutes: float, rate: int) -> list[np.ndarray]:
@@ -106,7 +108,7 @@ def read_recordings(rows: Dataset, minutes: float, rate: int) -> list[np.ndarray
 
 def sound_layers(codec: PreTrainedModel) -> list[str]:
     """Names of the linear layers of the decoder's last Transformers."""
-    stages = [index for index, stage in enumerate(codec.decoder) if any(True for _ in stage.parameters())]
+    stages = [index for index, stage in enumerate(codec.decoder) if list(stage.parameters())]
     prefixes = tuple(f"decoder.{index}." for index in stages[-NUM_SOUND_STAGES:])
     linears = (name for name, part in codec.named_modules() if isinstance(part, torch.nn.Linear))
     return [name for name in linears if name.startswith(prefixes)]
@@ -184,7 +186,7 @@ def main() -> None:
         model, training, data_collator=collate, train_dataset=crops, compute_loss_func=difference, callbacks=[mean]
     )
     trainer.train()
-    mean.mean.module.save_pretrained(args.output / "adapter")
+    mean.save(args.output / "adapter")
     print(f"wrote {args.output / 'adapter'}")
 
 

@@ -79,7 +79,6 @@ def wait(device: str) -> None:
 
 def seconds_a_step(model: Model, prompt: torch.LongTensor, steps: int, repeats: int, compiles: bool) -> float:
     """Median over runs of the time that `steps` more steps take, so that the prompt does not count."""
-
     compile_config = CompileConfig(mode=None) if compiles else None
 
     def run(num_steps: int) -> float:

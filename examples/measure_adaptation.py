@@ -4,9 +4,9 @@ Measures what an adapter changed: similarity to the speaker and wrong words, bef
     python examples/measure_adaptation.py runs/anna sentences.txt a.wav b.wav --model model_cards/moss-tts-tiny
 
 RUN is the output of `adapt_speaker.py`, or with `--codec` of `adapt_codec.py`; a.wav, b.wav, ... are recordings of the speaker
-that it was not trained on. Every sentence is spoken without a reference and with one of them, and compared with the next. Writes a table (adaptation.md) and a
-picture of losses and similarity by step (adaptation.png) to RUN/measured; started again it goes on where it was. Needs
-`pip install '.[eval]'`.
+that it was not trained on. Every sentence is spoken without a reference and with one of them, and compared with the next.
+Writes a table (adaptation.md) and a picture of losses and similarity by step (adaptation.png) to RUN/measured; started again it
+goes on where it was. Needs `pip install '.[eval]'`.
 """
 
 import argparse
@@ -126,11 +126,9 @@ def main() -> None:
 
     output = args.run / "measured"
     checkpoints = sorted(args.run.glob("checkpoint-*"), key=step_of)
-    adapters = {step_of(checkpoint): checkpoint for checkpoint in checkpoints} | {
-        step_of(checkpoints[-1]): args.run / "adapter"
-    }
+    adapters = [None, *checkpoints[:-1], args.run / "adapter"]
     by_step = {}
-    for step, adapter in ({0: None} | adapters).items():
+    for step, adapter in zip([0, *map(step_of, checkpoints)], adapters):
         load = partial(load_pipeline, args.model, adapter, args.codec)
         name = "before" if adapter is None else adapter.name
         by_step[step] = measure(load, sentences, args.recordings, output / name)
