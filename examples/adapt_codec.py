@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--shifts", nargs="+", type=float, default=[0, 3, 6], help="semitones, towards known voices")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument(
-        "--strength", type=float, default=0.65, help="share of what was learned that the adapter keeps"
+        "--strength", type=float, default=0.75, help="share of what was learned that the adapter keeps"
     )
     parser.add_argument("--decay", type=float, default=0.985, help="of the moving averages of the weights")
     parser.add_argument("--steps", type=int, default=250)

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model
 from transformers import (
     AutoModelForTextToWaveform,
     AutoProcessor,
     PreTrainedModel,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -68,6 +69,24 @@ def select_minutes(rows: Dataset, minutes: float | None, frame_rate: float) -> D
     return rows.select(range(count))
 
 
+def weaken(adapter: Path, strength: float) -> None:
+    """Lets a saved adapter do a share of what it learned."""
+    config = PeftConfig.from_pretrained(adapter)
+    config.lora_alpha *= strength
+    config.save_pretrained(adapter)
+
+
+class WeakenedCheckpoints(TrainerCallback):
+    """Weakens the adapters of checkpoints. A run that goes on from one reads its weights alone, which stay."""
+
+    def __init__(self, strength: float):
+        self.strength = strength
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            weaken(Path(args.output_dir, f"checkpoint-{state.global_step}"), self.strength)
+
+
 def load_model(name: str, bf16: bool) -> PreTrainedModel:
     # Not None, which takes the dtype of the file: half precision, of the models that come with the package.
     return AutoModelForTextToWaveform.from_pretrained(name, dtype=torch.bfloat16 if bf16 else "auto")
@@ -84,6 +103,7 @@ def main() -> None:
     parser.add_argument("--language", help='of a table that does not say it, for example "English"')
     parser.add_argument("--targets", nargs="+", default=["all"], help="attention, mlp, all, heads")
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--strength", type=float, default=1.0, help="share of what was learned that the adapter keeps")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--batch-size", type=int, default=8, help="samples a step and process")
@@ -145,9 +165,12 @@ def main() -> None:
         eval_dataset=samples["test"],
         compute_metrics=channel_loss_metrics,
         preprocess_logits_for_metrics=keep_channel_losses,
+        callbacks=[WeakenedCheckpoints(args.strength)],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.output)))
     trainer.save_model(str(args.output / "adapter"))
+    if trainer.is_world_process_zero():
+        weaken(args.output / "adapter", args.strength)
     print(f"wrote {args.output / 'adapter'}")
 
 

@@ -3,10 +3,10 @@ Measures what an adapter changed: similarity to the speaker and wrong words, bef
 
     python examples/measure_adaptation.py runs/anna sentences.txt a.wav b.wav --model model_cards/moss-tts-tiny
 
-RUN is the output of `adapt_speaker.py`, or with `--codec` of `adapt_codec.py`; a.wav, b.wav, ... are recordings of the speaker
-that it was not trained on. Every sentence is spoken without a reference and with one of them, and compared with the next.
-Writes a table (adaptation.md) and a picture of losses and similarity by step (adaptation.png) to RUN/measured; started again it
-goes on where it was. Needs `pip install '.[eval]'`.
+RUN is the output of `adapt_speaker.py`, or with `--codec` of `adapt_codec.py`; with `--codec-adapter` both change what is spoken.
+a.wav, b.wav, ... are recordings of the speaker that it was not trained on. Every sentence is spoken without a reference and with
+one of them, and compared with the next. Writes a table (adaptation.md) and a picture of losses and similarity by step
+(adaptation.png) to RUN/measured; started again it goes on where it was. Needs `pip install '.[eval]'`.
 """
 
 import argparse
@@ -42,13 +42,13 @@ def plan(sentences: list[str], recordings: list[Path], mode: str, folder: Path) 
     return chats, utterances
 
 
-def load_pipeline(model: str, adapter: Path | None, is_of_codec: bool) -> TextToAudioPipeline:
-    if adapter is None or is_of_codec:
-        speak = pipeline("text-to-speech", model=model)
-        if adapter is not None:
-            speak.processor.audio_tokenizer.load_adapter(str(adapter))
-        return speak
-    return pipeline("text-to-speech", model=str(adapter))
+def load_pipeline(model: str, adapter: Path | None, codec_adapter: Path | None) -> TextToAudioPipeline:
+    speak = pipeline("text-to-speech", model=model)
+    if adapter is not None:
+        speak.model.load_adapter(str(adapter))
+    if codec_adapter is not None:
+        speak.processor.audio_tokenizer.load_adapter(str(codec_adapter))
+    return speak
 
 
 def measure(
@@ -117,6 +117,7 @@ def main() -> None:
     )
     parser.add_argument("--model", required=True, help="folder or Hub id of the generator that was adapted")
     parser.add_argument("--codec", action="store_true", help="the adapter is one of the codec")
+    parser.add_argument("--codec-adapter", type=Path, help="adapter of adapt_codec.py that speaks along")
     parser.add_argument("--count", type=int, default=40, help="sentences")
     args = parser.parse_args()
     if len(args.recordings) < 2:
@@ -129,7 +130,9 @@ def main() -> None:
     adapters = [None, *checkpoints[:-1], args.run / "adapter"]
     by_step = {}
     for step, adapter in zip([0, *map(step_of, checkpoints)], adapters):
-        load = partial(load_pipeline, args.model, adapter, args.codec)
+        beside = args.codec_adapter if adapter else None
+        of_generator, of_codec = (None, adapter) if args.codec else (adapter, beside)
+        load = partial(load_pipeline, args.model, of_generator, of_codec)
         name = "before" if adapter is None else adapter.name
         by_step[step] = measure(load, sentences, args.recordings, output / name)
     draw(args.run, by_step, output / "adaptation.png")

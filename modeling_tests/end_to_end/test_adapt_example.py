@@ -14,6 +14,7 @@ from transformers import pipeline
 
 from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.training import load_rows
 
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +118,34 @@ def test_a_codec_learns_a_speaker(checkpoint, tmp_path):
     recordings = [tmp_path / "2.wav", tmp_path / "3.wav"]
     run(output, sentences, *recordings, "--model", bundled_model(), "--codec", example="measure_adaptation")
     assert (output / "measured" / "adapter" / "no_reference" / "000.wav").exists()
+
+
+def test_a_generator_learns_from_what_it_clones(tmp_path):
+    voices = [
+        bundled_model("moss-audio-tokenizer-tiny-bm-george") / "voice.ogg",
+        ROOT / "examples/assets/reference.ogg",
+    ]
+    rows = [{"audio": str(voice), "text": "Hello.", "speaker": "anna"} for voice in voices]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sentences = ["The birds sing in the morning.", "He went to the city.", "The children play in the garden."]
+    (tmp_path / "sentences.txt").write_text("\n".join([*sentences, "Xqvzt prrk dlmn wfffg."]))
+    table, output = tmp_path / "cloned.parquet", tmp_path / "run"
+    arguments = [tmp_path, tmp_path / "sentences.txt", "--model", bundled_model(), "--output", table]
+    run(*arguments, "--worst", "inf", example="clone_sentences")
+    assert len(load_rows(table)) == 4
+    printed = run(*arguments, "--worst", 0.8, example="clone_sentences")
+    cloned = load_rows(table)
+    # What no one understands is no example of how to speak.
+    assert 2 <= len(cloned) <= 3 and set(cloned["text"]) <= set(sentences)
+    assert f"{len(cloned)} of 4 sentences" in printed
+
+    common = [table, "--model", bundled_model(), "--output", output, "--eval-steps", 1, "--batch-size", 2]
+    for steps in (1, 2):
+        # The second run goes on from the checkpoint of the first.
+        run(*common, "--steps", steps, "--strength", 0.3, "--reference-share", 0.5)
+    for name in ("checkpoint-1", "checkpoint-2", "adapter"):
+        config = json.loads((output / name / "adapter_config.json").read_text())
+        assert config["lora_alpha"] == pytest.approx(0.3 * 2 * config["r"])
+    state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())
+    # Each run evaluates where it begins.
+    assert [entry["step"] for entry in state["log_history"] if "eval_loss" in entry] == [0, 1, 1, 2]
