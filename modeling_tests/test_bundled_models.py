@@ -62,6 +62,11 @@ def test_a_bundled_adapter_speaks_with_another_voice():
     # The same codes.
     assert adapted["audio"].shape == plain["audio"].shape
     assert similarity(adapted) > similarity(plain) + 0.05
+    speak.model.load_adapter(str(bundled_model(f"{bundled_model().name}-bm-george")))
+    both = speak("The birds sing in the morning.", **options)
+    # Other codes, and of this voice still.
+    assert both["audio"].shape != adapted["audio"].shape or not np.array_equal(both["audio"], adapted["audio"])
+    assert similarity(both) > similarity(plain) + 0.05
 
 
 def test_unknown_models_are_named():
