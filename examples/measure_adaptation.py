@@ -124,6 +124,8 @@ def main() -> None:
         raise SystemExit("There must be two recordings at least: one to hear, one to compare with.")
     lines = args.sentences.read_text(encoding="utf-8").split("\n")
     sentences = [line.strip() for line in lines if line.strip()][: args.count]
+    if len(sentences) < 2:
+        raise SystemExit(f"{args.sentences} must have two sentences at least: one has no interval.")
 
     output = args.run / "measured"
     checkpoints = sorted(args.run.glob("checkpoint-*"), key=step_of)

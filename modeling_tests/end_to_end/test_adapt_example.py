@@ -13,7 +13,7 @@ import torch
 from transformers import pipeline
 
 from transformers_moss_tts import bundled_model
-from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.audio_io import load_audio, save_audio
 from transformers_moss_tts.training import load_rows
 
 
@@ -149,3 +149,17 @@ def test_a_generator_learns_from_what_it_clones(tmp_path):
     state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())
     # Each run evaluates where it begins.
     assert [entry["step"] for entry in state["log_history"] if "eval_loss" in entry] == [0, 1, 1, 2]
+
+    recordings = [tmp_path / "sentences.txt", *voices, "--model", bundled_model(), "--count", 2]
+    spoken = []
+    for options in ([], ["--codec-adapter", voices[0].parent]):
+        run(output, *recordings, *options, example="measure_adaptation")
+        measured = output / "measured"
+        spoken.append(
+            [load_audio(measured / name / "no_reference" / "000.wav", 24000) for name in ("before", "adapter")]
+        )
+        measured.rename(output / f"measured_{len(spoken)}")
+    (before, generator), (before_again, both) = spoken
+    # It says the same, in another voice, and only after the adaptation.
+    assert np.array_equal(before, before_again)
+    assert generator.shape == both.shape and not np.array_equal(generator, both)
