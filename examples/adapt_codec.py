@@ -20,7 +20,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import torch
-from adapt_speaker import select_speaker
+from adapt_speaker import select_speaker, weaken
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 from torch.utils.data import Dataset
@@ -80,8 +80,7 @@ class MeanAdapter(TrainerCallback):
 
     def __init__(self, model: PeftModel, decay: float, strength: float):
         self.mean = AveragedModel(model, avg_fn=get_ema_avg_fn(decay))
-        for config in self.mean.module.peft_config.values():
-            config.lora_alpha *= strength
+        self.strength = strength
 
     def on_step_end(self, args, state, control, model: PeftModel, **kwargs):
         self.mean.update_parameters(model)
@@ -92,6 +91,7 @@ class MeanAdapter(TrainerCallback):
 
     def save(self, folder: Path) -> None:
         self.mean.module.save_pretrained(folder)
+        weaken(folder, self.strength)
 
 
 def read_recordings(rows: Dataset, minutes: float, rate: int) -> list[np.ndarray]:
