@@ -30,15 +30,14 @@ from transformers_moss_tts.replacing_file import replacing
 from transformers_moss_tts.training import encode_codes, load_rows
 
 
-def clone(
+def read(
     model: PreTrainedModel, processor: ProcessorMixin, rows: list[dict], seed: int, max_new_tokens: int
 ) -> list[dict]:
-    """The rows that were read to their end, with `codes`."""
+    """The rows that were read to their end, with `codes`; what has `recorded_codes` with these as reference."""
+    references = [None if (codes := row["recorded_codes"]) is None else [torch.tensor(codes)] for row in rows]
     messages = [
-        processor.build_user_message(
-            text=row["text"], reference=[torch.tensor(row["recorded_codes"])], language=row["language"]
-        )
-        for row in rows
+        processor.build_user_message(text=row["text"], reference=reference, language=row["language"])
+        for row, reference in zip(rows, references)
     ]
     inputs = processor(conversations=[[message] for message in messages], mode="generation")
     with torch.inference_mode():
@@ -47,8 +46,8 @@ def clone(
         )
     texts = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
     ended = (texts == model.config.audio_end_token_id).any(dim=1).tolist()
-    read = [(row, codes) for row, codes, is_whole in zip(rows, outputs.audio_codes, ended) if is_whole and len(codes)]
-    return [row | {"codes": codes.tolist()} for row, codes in read]
+    whole = [(row, codes) for row, codes, is_whole in zip(rows, outputs.audio_codes, ended) if is_whole and len(codes)]
+    return [row | {"codes": codes.tolist()} for row, codes in whole]
 
 
 def error_rate(row: dict, processor: ProcessorMixin, recognizer: SpeechRecognizer, language: str) -> float:
@@ -68,7 +67,7 @@ def main() -> None:
     parser.add_argument("--speaker", help="whose rows to take from a table with `speaker`; all by default")
     parser.add_argument("--minutes", type=float, help="take no more than that of the recordings")
     parser.add_argument("--language", default="en", help="code of the language")
-    parser.add_argument("--asr", default="whisper-base", help="scorer of the evaluation, or a Whisper")
+    parser.add_argument("--asr", default="whisper-base-short", help="scorer of the evaluation, or a Whisper")
     parser.add_argument("--worst", type=float, default=0.34, help="highest error rate of what is kept")
     parser.add_argument("--count", type=int, default=600, help="sentences")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -97,7 +96,7 @@ def main() -> None:
     cloned = []
     for first in tqdm(range(0, len(rows), args.batch_size), unit="batch"):
         batch = rows[first : first + args.batch_size]
-        cloned += clone(model, processor, batch, args.seed + first, args.max_new_tokens)
+        cloned += read(model, processor, batch, args.seed + first, args.max_new_tokens)
     if not math.isinf(args.worst):
         recognizer = load_scorer("asr", args.asr)
         cloned = [

@@ -21,6 +21,7 @@ from transformers import (
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer, scorer_names
 from transformers_moss_tts.evaluation.scorers import RATE, compare_signals
+from transformers_moss_tts.evaluation.text_errors import count_errors
 
 
 RECORDING = Path(__file__).parents[2] / "examples" / "assets" / "reference.ogg"
@@ -36,6 +37,21 @@ def test_offline_whisper_hears_the_same_words_each_time(speech):
     assert {"en", "zh"} <= asr.languages
     heard = asr.transcribe(speech, "en")
     assert len(heard.split()) >= 3 and heard == asr.transcribe(speech, "en")
+
+
+def test_short_windows_hear_nearly_the_same(speech):
+    whole, short = load_scorer("asr", "whisper-base"), load_scorer("asr", "whisper-base-short")
+    heard = short.transcribe(speech, "en")
+    assert count_errors(whole.transcribe(speech, "en"), heard, "en").rate <= 0.2
+    features = short.features(speech)
+    assert features.shape == (len(speech) * 50 // RATE, 512)
+    # The same words a little later.
+    later = short.features(np.pad(speech, (RATE // 5, 0)))[10:]
+    alike = (features * later[: len(features)]).sum(1) / np.linalg.norm(features, axis=1)
+    alike /= np.linalg.norm(later[: len(features)], axis=1)
+    assert alike.mean() > 0.7
+    with pytest.raises(ValueError, match=r"27\.0 seconds, and may last 26"):
+        short.transcribe(np.zeros(27 * RATE, np.float32), "en")
 
 
 def test_resemblyzer_knows_a_voice_again(speech):

@@ -21,12 +21,19 @@ from .mos import DistillMOS
 from .rate import RATE
 from .signals import compare_signals
 from .speaker import ResemblyzerEncoder, SpeakerEncoder, SpeakerLevels, TransformersXVector, measure_levels
-from .speech_recognition import FunASRParaformer, OfflineWhisper, SpeechRecognizer, TransformersWhisper
+from .speech_recognition import (
+    FunASRParaformer,
+    OfflineWhisper,
+    ShortWindowWhisper,
+    SpeechRecognizer,
+    TransformersWhisper,
+)
 
 
 _SCORERS: dict[str, dict[str, Callable[[], Any]]] = {
     "asr": {
         "whisper-base": OfflineWhisper,
+        "whisper-base-short": ShortWindowWhisper,
         "whisper-large-v3": lambda: TransformersWhisper("openai/whisper-large-v3"),
         "paraformer-zh": FunASRParaformer,
     },

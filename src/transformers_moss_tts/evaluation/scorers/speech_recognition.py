@@ -26,6 +26,10 @@ from .rate import RATE
 
 
 _WHISPER_WINDOW = 30.0  # seconds that Whisper hears at once
+_WHISPER_FRAME = RATE // 50  # samples of a frame of its encoder
+# With less silence after the speech it mishears more: of 96 generations 53 instead of 43 % of the words with one second.
+_SILENCE = 4.0
+_MOST_TOKENS = 120
 
 
 class SpeechRecognizer(Protocol):
@@ -80,6 +84,55 @@ class OfflineWhisper:
             condition_on_previous_text=False,
         )
         return " ".join(part.text.strip() for part in parts)
+
+
+class ShortWindowWhisper(OfflineWhisper):
+    """
+    The same Whisper on windows hardly longer than the speech, instead of 30 seconds: several times faster on short sentences, and
+    not quite as exact. For choosing among many recordings, and for comparing what they say; scores are the other's.
+    """
+
+    description = "Whisper base, 8 bit, short windows (CTranslate2)"
+
+    def transcribe(self, waveform: np.ndarray, language: str) -> str:
+        """
+        Greedy.
+
+        Raises:
+            ValueError: if the waveform is longer than 26 seconds.
+        """
+        from faster_whisper.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer(self.model.hf_tokenizer, self.model.model.is_multilingual, "transcribe", language)
+        prompt = self.model.get_prompt(tokenizer, [], without_timestamps=True)
+        (result,) = self.model.model.generate(
+            self._encode(waveform),
+            [prompt],
+            beam_size=1,
+            max_length=_MOST_TOKENS,
+            suppress_tokens=[*tokenizer.non_speech_tokens, tokenizer.transcribe, tokenizer.translate, tokenizer.sot],
+        )
+        return tokenizer.decode(result.sequences_ids[0]).strip()
+
+    def features(self, waveform: np.ndarray) -> np.ndarray:
+        """
+        What the encoder makes of a waveform `(samples,)` at 16 kHz, `(frames, size)` at 50 Hz.
+
+        Raises:
+            ValueError: if the waveform is longer than 26 seconds.
+        """
+        return np.array(self._encode(waveform))[0, : len(waveform) // _WHISPER_FRAME]
+
+    def _encode(self, waveform: np.ndarray):
+        if len(waveform) > (_WHISPER_WINDOW - _SILENCE) * RATE:
+            raise ValueError(
+                f"The recording lasts {len(waveform) / RATE:.1f} seconds, and may last {_WHISPER_WINDOW - _SILENCE:.0f} here: cut it, "
+                "or let 'whisper-base' hear it."
+            )
+        frames = -(-len(waveform) // _WHISPER_FRAME) + round(_SILENCE * RATE / _WHISPER_FRAME)
+        padded = np.pad(waveform, (0, frames * _WHISPER_FRAME - len(waveform)))
+        # One frame of the encoder is two of mel, of which there is one too many.
+        return self.model.encode(self.model.feature_extractor(padded, padding=0)[:, : 2 * frames])
 
 
 class TransformersWhisper:
@@ -140,4 +193,4 @@ class FunASRParaformer:
             return self.model.generate(input=str(path), batch_size_s=300)[0]["text"]
 
 
-__all__ = ["FunASRParaformer", "OfflineWhisper", "SpeechRecognizer", "TransformersWhisper"]
+__all__ = ["FunASRParaformer", "OfflineWhisper", "ShortWindowWhisper", "SpeechRecognizer", "TransformersWhisper"]
