@@ -10,8 +10,9 @@ gives any generator of that codec the speaker's, and leaves the codes, so the ge
     speak.processor.audio_tokenizer.load_adapter("runs/anna/adapter")
 
 Generators choose codes of the voices they know. So the decoder also hears the recordings in other pitches (`--shifts`), and has to
-answer with the speaker's own. Recordings are what adapt_speaker.py takes; their texts are not needed. What is saved are means of
-the weights over many steps, weakened (`--strength`): less of the voice, more of the words, as in arXiv 2109.01903.
+answer with the speaker's own. Better still it hears what a generator itself says (`--aligned`, from align_readings.py). Recordings
+are what adapt_speaker.py takes; their texts are not needed. What is saved are means of the weights over many steps, weakened
+(`--strength`): less of the voice, more of the words, as in arXiv 2109.01903.
 """
 
 import argparse
@@ -35,44 +36,44 @@ from transformers_moss_tts.training.codec_losses import ReconstructionLoss
 # As many of the decoder's last Transformers make the sound; those before them know the words, and stay.
 NUM_SOUND_STAGES = 2
 
+Pair = tuple[np.ndarray, np.ndarray]  # codes `(codebooks, frames)` and a waveform `(samples,)` as long
+
 
 class SpeakerCrops(Dataset):
     """
-    Random crops of recordings, each heard in one of several pitches.
+    Random crops of codes, and how the speaker says them.
 
     Args:
-        recordings (`list[np.ndarray]`): waveforms `(samples,)`.
-        rate (`int`): their rate, in Hz.
-        shifts (`list[float]`): pitches to hear them in, in semitones.
-        hop (`int`): samples of a frame, at multiples of which crops begin.
+        pairs (`list[list[Pair]]`): of several kinds; of one kind, longer ones are drawn more often, in proportion.
+        shares (`list[float]`): how many crops are of each kind.
+        hop (`int`): samples of a frame.
         frames (`int`): length of a crop.
         count (`int`): how many crops there are.
+
+    Raises:
+        ValueError: if no pair of a kind is so long.
     """
 
-    def __init__(
-        self, recordings: list[np.ndarray], rate: int, shifts: list[float], hop: int, frames: int, count: int
-    ):
-        self.recordings = [waveform for waveform in recordings if len(waveform) >= hop * frames]
-        if not self.recordings:
-            raise ValueError(f"No recording lasts {hop * frames / rate:.1f} seconds, the length of a crop.")
-        lengths = np.array([len(waveform) for waveform in self.recordings])
-        self.weights, self.starts = lengths / lengths.sum(), lengths // hop - frames + 1
-        self.hop, self.frames, self.count = hop, frames, count
-        self.heard = [
-            [librosa.effects.pitch_shift(waveform, sr=rate, n_steps=shift) if shift else waveform for shift in shifts]
-            for waveform in tqdm(self.recordings, desc="pitches")
-        ]
+    def __init__(self, pairs: list[list[Pair]], shares: list[float], hop: int, frames: int, count: int):
+        self.pairs = [[pair for pair in kind if pair[0].shape[1] >= frames] for kind in pairs]
+        if not all(self.pairs):
+            raise ValueError(
+                f"No recording lasts {frames} frames, the length of a crop: use shorter ones (--crop-frames)."
+            )
+        lengths = [np.array([codes.shape[1] for codes, _ in kind]) for kind in self.pairs]
+        self.weights = [length / length.sum() for length in lengths]
+        self.shares, self.hop, self.frames, self.count = shares, hop, frames, count
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         draw = np.random.default_rng(number)
-        index = draw.choice(len(self.weights), p=self.weights)
-        first = self.hop * draw.integers(self.starts[index])
-        crop = slice(first, first + self.hop * self.frames)
-        heard = self.heard[index][draw.integers(len(self.heard[index]))]
-        return {"input_values": heard[crop], "labels": self.recordings[index][crop]}
+        kind = draw.choice(len(self.pairs), p=self.shares)
+        codes, waveform = self.pairs[kind][draw.choice(len(self.pairs[kind]), p=self.weights[kind])]
+        first = draw.integers(codes.shape[1] - self.frames + 1)
+        last = first + self.frames
+        return {"audio_codes": codes[:, first:last], "labels": waveform[self.hop * first : self.hop * last]}
 
 
 class MeanAdapter(TrainerCallback):
@@ -106,6 +107,36 @@ def read_recordings(rows: Dataset, minutes: float, rate: int) -> list[np.ndarray
     return recordings
 
 
+def heard_pairs(
+    recordings: list[np.ndarray], codec: PreTrainedModel, shifts: list[float], codebooks: int | None
+) -> list[Pair]:
+    """Each recording as the codec hears it in each pitch, with the speaker's own."""
+    rate, hop = codec.config.sampling_rate, codec.config.downsample_rate
+    pairs = []
+    for waveform in tqdm(recordings, desc="pitches"):
+        for shift in shifts:
+            heard = librosa.effects.pitch_shift(waveform, sr=rate, n_steps=shift) if shift else waveform
+            with torch.inference_mode():
+                codes = codec.encode(torch.from_numpy(heard)[None], num_quantizers=codebooks).audio_codes[:, 0].numpy()
+            pairs.append(_whole_frames(codes, waveform, hop))
+    return pairs
+
+
+def aligned_pairs(folder: str, codec: PreTrainedModel, codebooks: int | None) -> list[Pair]:
+    """What align_readings.py wrote."""
+    rate, hop = codec.config.sampling_rate, codec.config.downsample_rate
+    rows = load_rows(folder)
+    return [
+        _whole_frames(np.array(row["codes"]).T[:codebooks], load_audio(row["audio"], rate), hop)
+        for row in tqdm(rows, desc="aligned")
+    ]
+
+
+def _whole_frames(codes: np.ndarray, waveform: np.ndarray, hop: int) -> Pair:
+    frames = min(codes.shape[1], len(waveform) // hop)
+    return codes[:, :frames], waveform[: hop * frames]
+
+
 def sound_layers(codec: PreTrainedModel) -> list[str]:
     """Names of the linear layers of the decoder's last Transformers."""
     stages = [index for index, stage in enumerate(codec.decoder) if list(stage.parameters())]
@@ -122,10 +153,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/codec_speaker"))
     parser.add_argument("--speaker", help="whose rows to take from a table with `speaker`; all by default")
     parser.add_argument("--minutes", type=float, default=5.0, help="take no more than that")
+    parser.add_argument("--aligned", help="output of align_readings.py")
+    parser.add_argument("--aligned-share", type=float, default=0.75, help="of the crops")
     parser.add_argument("--shifts", nargs="+", type=float, default=[0, 3, 6], help="semitones, towards known voices")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument(
-        "--strength", type=float, default=0.75, help="share of what was learned that the adapter keeps"
+        "--strength", type=float, default=0.65, help="share of what was learned that the adapter keeps"
     )
     parser.add_argument("--decay", type=float, default=0.985, help="of the moving averages of the weights")
     parser.add_argument("--steps", type=int, default=250)
@@ -144,10 +177,11 @@ def main() -> None:
     recordings = read_recordings(rows, args.minutes, config.sampling_rate)
     seconds = sum(map(len, recordings)) / config.sampling_rate
     print(f"{len(recordings)} recordings of {seconds / 60:.1f} minutes")
-    num_crops = args.steps * args.batch_size
-    crops = SpeakerCrops(
-        recordings, config.sampling_rate, args.shifts, config.downsample_rate, args.crop_frames, num_crops
-    )
+    pairs, shares = [heard_pairs(recordings, codec.eval(), args.shifts, args.codebooks)], [1.0]
+    if args.aligned is not None:
+        pairs.append(aligned_pairs(args.aligned, codec, args.codebooks))
+        shares = [1 - args.aligned_share, args.aligned_share]
+    crops = SpeakerCrops(pairs, shares, config.downsample_rate, args.crop_frames, args.steps * args.batch_size)
 
     model = get_peft_model(
         codec, LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=sound_layers(codec))
@@ -174,9 +208,9 @@ def main() -> None:
         seed=args.seed,
     )
 
-    def collate(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor | int]:
-        batch = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
-        return batch | {"num_quantizers": args.codebooks}
+    def collate(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+        codes, labels = (torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0])
+        return {"audio_codes": codes.transpose(0, 1), "labels": labels}
 
     def difference(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
         return loss.to(labels.device)(outputs.audio[:, 0].float(), labels)["mel"]

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import pipeline
 
 from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import load_audio, save_audio
+from transformers_moss_tts.evaluation import load_scorer
 from transformers_moss_tts.training import load_rows
 
 
@@ -163,3 +166,57 @@ def test_a_generator_learns_from_what_it_clones(tmp_path):
     # It says the same, in another voice, and only after the adaptation.
     assert np.array_equal(before, before_again)
     assert generator.shape == both.shape and not np.array_equal(generator, both)
+
+
+def test_a_recording_is_timed_as_a_reading(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    example, encoder = load_example("align_readings"), load_scorer("asr", "whisper-base-short")
+    speech, other = (
+        load_audio(path, 24000)
+        for path in (
+            ROOT / "examples/assets/reference.ogg",
+            bundled_model("moss-audio-tokenizer-tiny-bm-george") / "voice.ogg",
+        )
+    )
+    half = len(speech) // 2
+    # Slower at first, then faster.
+    parts = [
+        librosa.effects.time_stretch(speech[:half], rate=0.8),
+        librosa.effects.time_stretch(speech[half:], rate=1.25),
+    ]
+    said = np.concatenate(parts)
+    features = [example.features_of(waveform, 24000, encoder) for waveform in (speech, said, other)]
+    cost, moments = example.align(features[0], features[1])
+    assert cost < 0.3 < example.align(features[2], features[1])[0]
+    timed = example.retime(speech, moments, 24000, len(said))
+
+    def distance(waveform: np.ndarray) -> float:
+        mels = [librosa.feature.melspectrogram(y=part[: len(said)], sr=24000) for part in (waveform, said)]
+        return np.abs(np.subtract(*(np.log(mel + 1e-3) for mel in mels))).mean()
+
+    assert timed.shape == said.shape
+    evenly = librosa.effects.time_stretch(speech, rate=len(speech) / len(said))
+    assert distance(timed) < 0.7 * distance(np.pad(evenly, (0, 4800)))
+
+
+def test_a_codec_learns_from_what_a_generator_says(tmp_path):
+    speak = pipeline("text-to-speech", model=str(bundled_model()))
+    for number, text in enumerate(("The birds sing in the morning.", "The children play in the garden.")):
+        speech = speak(text, generate_kwargs={"max_new_tokens": 80, "seed": 1})
+        speak.processor.save_audio(speech["audio"], tmp_path / f"{number}.wav")
+        (tmp_path / f"{number}.txt").write_text(text)
+    aligned = tmp_path / "aligned"
+    arguments = [tmp_path, "--model", bundled_model(), "--output", aligned, "--readings", 2]
+    printed = run(*arguments, "--worst", 0.5, example="align_readings")
+    rows = load_rows(aligned)
+    assert 1 <= len(rows) <= 4 and f"{len(rows)} of 4 readings" in printed
+    samples = 24000 // 12.5
+    assert all(len(load_audio(row["audio"], 24000)) == samples * len(row["codes"]) for row in rows)
+
+    common = [tmp_path, "--codec", bundled_model("moss-audio-tokenizer-tiny"), "--codebooks", 4, "--crop-frames", 8]
+    adapters = []
+    for options in ([], ["--aligned", aligned, "--aligned-share", 1.0]):
+        output = tmp_path / f"run_{len(adapters)}"
+        run(*common, "--output", output, "--steps", 2, "--batch-size", 2, *options, example="adapt_codec")
+        adapters.append(load_file(output / "adapter" / "adapter_model.safetensors"))
+    assert any(not torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[0])
