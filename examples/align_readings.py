@@ -7,11 +7,11 @@ the other.
 
 A small generator chooses other codes than those of the recordings. A decoder that has only heard these loses words where it gives
 the generator's the speaker's sound; with pairs of codes and of how the speaker says the same in the same time it loses fewer. Each
-recording is read several times, half of them with another as reference. Dynamic time warping of what an encoder of speech makes of
-both (of Whisper, which hears words more than voices) finds which moments belong together; readings that are too unlike are left
-out. Frames of the recording's spectrum are put where the reading has them, and Griffin and Lim's algorithm makes them a waveform:
-for losses that look at magnitudes, and not to be listened to. Recordings are what adapt_speaker.py takes. OUTPUT is a folder that
-`load_rows` opens: `audio`, `text`, `codes`, `cost` of the alignment. Needs `pip install '.[eval,train]'`.
+recording is read several times, half of them with one of the recordings as reference. Dynamic time warping of what an encoder of
+speech makes of both (of Whisper, which hears words more than voices) finds which moments belong together; readings that are too
+unlike are left out. Frames of the recording's spectrum are put where the reading has them, and Griffin and Lim's algorithm makes
+them a waveform: for losses that look at magnitudes, and not to be listened to. Recordings are what adapt_speaker.py takes. OUTPUT
+is a folder that `load_rows` opens: `audio`, `text`, `codes`, `cost` of the alignment. Needs `pip install '.[eval,train]'`.
 """
 
 import argparse
