@@ -14,7 +14,7 @@ from tiny_models import GOLDEN_TTS, small_stereo_codec
 from transformers import AutoModel, AutoTokenizer, GenerationConfig
 
 from transformers_moss_tts import MossTTSLocalModel, MossTTSLocalProcessor
-from transformers_moss_tts.remote_code import RemoteCodeMixin
+from transformers_moss_tts.loading.remote_code import RemoteCodeMixin
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

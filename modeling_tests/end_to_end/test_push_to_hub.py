@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoModelForTextToWaveform, AutoProcessor, p
 
 from transformers_moss_tts import MossTTSDelayModel, cli
 from transformers_moss_tts.hub import upload
-from transformers_moss_tts.remote_code import RemoteCodeMixin
+from transformers_moss_tts.loading.remote_code import RemoteCodeMixin
 
 
 GREEDY = {"text_temperature": 0.0, "audio_temperature": 0.0, "max_new_tokens": 12}

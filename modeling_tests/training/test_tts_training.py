@@ -9,7 +9,7 @@ from tiny_models import GOLDEN_TTS, golden_processor
 from transformers import Trainer, TrainingArguments
 
 from transformers_moss_tts import MossTTSDelayModel
-from transformers_moss_tts.moss_tts.delay_pattern import apply_delay_pattern
+from transformers_moss_tts.moss_tts_delay.delay_pattern import apply_delay_pattern
 from transformers_moss_tts.training import (
     MossTTSDataCollator,
     PhasedSamples,

@@ -20,7 +20,8 @@ from .moss_audio_tokenizer import (
     MossAudioTokenizerModel,
     MossAudioTokenizerPreTrainedModel,
 )
-from .moss_tts import (
+from .moss_tts.frame_streamer import MossTTSFrameStreamer
+from .moss_tts_delay import (
     MossTTSDelayConfig,
     MossTTSDelayModel,
     MossTTSDelayPreTrainedModel,
@@ -40,7 +41,6 @@ from .moss_tts_local import (
     MossTTSLocalV1Processor,
 )
 from .registration import register_with_transformers
-from .streaming import MossTTSFrameStreamer
 
 
 __version__ = "0.1.0.dev0"

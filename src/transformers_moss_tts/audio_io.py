@@ -26,7 +26,7 @@ import soundfile
 import soxr
 import torch
 
-from .replacing_file import replacing
+from .utils.atomic_files import replacing
 
 
 # Container and encoding by file suffix; libsndfile writes no m4a.

@@ -18,9 +18,9 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from .checkpoint_conversion import moss_tts_delay_mapping
 from .moss_audio_tokenizer import MossAudioTokenizerConfig, MossAudioTokenizerModel
-from .moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
+from .moss_tts_delay import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
+from .moss_tts_delay.conversion_moss_tts_delay import moss_tts_delay_mapping
 from .moss_tts_local import (
     MossTTSLocalConfig,
     MossTTSLocalModel,

@@ -21,7 +21,7 @@ import time
 import torch
 from torch import nn
 
-from ..moss_tts import MossTTSDelayModel
+from ..moss_tts_delay import MossTTSDelayModel
 from ..moss_tts_local import MossTTSLocalModel, MossTTSLocalV1Model
 
 

@@ -26,8 +26,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
+from ..loading.remote_code import MODULE
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
-from ..remote_code import MODULE
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")

@@ -20,7 +20,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import auto_docstring
 
-from ..remote_code import RemoteCodeConfigMixin
+from ..loading.remote_code import RemoteCodeConfigMixin
 
 
 # Depth, width and heads of the transformer stages of the released 1.6B codec, encoder order (100 Hz to 12.5 Hz).

@@ -25,9 +25,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
-from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
-from ..remote_code import RemoteCodeMixin
-from ..strict_loading import StrictLoadingMixin
+from ..loading.remote_code import RemoteCodeMixin
+from ..loading.strict_loading import StrictLoadingMixin
+from ..modules.rotary import apply_rotary_embedding, rotary_embedding
 from .cache_moss_audio_tokenizer import MossAudioTokenizerCache, context_duration, transformer_stages
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .windowed_attention import AttentionBlock, plan_attention_blocks, windowed_attention

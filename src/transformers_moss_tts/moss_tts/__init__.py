@@ -11,17 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from .configuration_moss_tts import MossTTSDelayConfig
-from .generation_moss_tts import MossTTSGenerateOutput, MossTTSGenerationMixin
-from .modeling_moss_tts import MossTTSDelayModel, MossTTSDelayPreTrainedModel
-from .processing_moss_tts import MossTTSDelayProcessor
-
-
-__all__ = [
-    "MossTTSDelayConfig",
-    "MossTTSDelayModel",
-    "MossTTSDelayPreTrainedModel",
-    "MossTTSDelayProcessor",
-    "MossTTSGenerateOutput",
-    "MossTTSGenerationMixin",
-]
+"""What every generator of the family shares."""

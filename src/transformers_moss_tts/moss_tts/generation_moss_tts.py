@@ -24,10 +24,10 @@ from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 from transformers.utils import logging
 
-from ..few_row_linear import ready_weights
-from ..growing_cache import let_grow
-from ..sampling import CodeHistory, sample_tokens
-from .delay_pattern import DelayPatternState, split_audio_codes
+from ..modules.few_row_linear import ready_weights
+from ..moss_tts_delay.delay_pattern import DelayPatternState, split_audio_codes
+from .growing_cache import let_grow
+from .sampling import CodeHistory, sample_tokens
 
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import GPT2Config, PreTrainedConfig, Qwen3Config
 from transformers.utils import auto_docstring
 
-from ..moss_tts.configuration_moss_tts import MossTTSDelayConfig
-from ..remote_code import RemoteCodeConfigMixin
+from ..loading.remote_code import RemoteCodeConfigMixin
+from ..moss_tts_delay.configuration_moss_tts_delay import MossTTSDelayConfig
 
 
 @strict

@@ -16,7 +16,7 @@
 
 import torch
 
-from ..moss_tts.delay_pattern import last_index_of
+from ..moss_tts_delay.delay_pattern import last_index_of
 
 
 def split_frames(

@@ -23,8 +23,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Qwen3RMSNorm, eager_attention_forward
 
-from ..few_row_linear import JoinedLinears
-from ..interleaved_rotary import apply_rotary_embedding, rotary_embedding
+from ..modules.few_row_linear import JoinedLinears
+from ..modules.rotary import apply_rotary_embedding, rotary_embedding
 
 
 class LocalCache:

@@ -27,10 +27,10 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
-from ..channel_loss import channel_sums, weighted_loss
-from ..few_row_linear import FewRowModule, JoinedLinears, few_row_linear, use_few_row_linears
-from ..remote_code import RemoteCodeMixin
-from ..strict_loading import StrictLoadingMixin
+from ..loading.remote_code import RemoteCodeMixin
+from ..loading.strict_loading import StrictLoadingMixin
+from ..modules.few_row_linear import FewRowModule, JoinedLinears, few_row_linear, use_few_row_linears
+from ..moss_tts.losses import channel_sums, weighted_loss
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
 from .generation_moss_tts_local import MossTTSLocalGenerationMixin, MossTTSLocalV1GenerationMixin
 from .local_transformer import (

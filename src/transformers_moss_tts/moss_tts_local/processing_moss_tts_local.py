@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..moss_tts.processing_moss_tts import MossTTSDelayProcessor
-from ..prompt_template import Part, UserText, after_reference_text
+from ..moss_tts.prompt import Part, UserText, after_reference_text
+from ..moss_tts_delay.processing_moss_tts_delay import MossTTSDelayProcessor
 from .frames import split_frames
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..replacing_file import replacing
+from ..utils.atomic_files import replacing
 
 
 class CodeCache:

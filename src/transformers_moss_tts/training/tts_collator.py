@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..prompt_template import USER_FIELDS
+from ..moss_tts.prompt import USER_FIELDS
 
 
 # Labels that no loss looks at.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...audio_io import load_audio
-from ...moss_tts.processing_moss_tts import FRAME_RATE
+from ...moss_tts_delay.processing_moss_tts_delay import FRAME_RATE
 from .. import published
 from ..metrics import NONE, Metric, Record, Table, grouped
 from ..plots import draw_durations

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ...streaming import MossTTSFrameStreamer
+from ...moss_tts.frame_streamer import MossTTSFrameStreamer
 from .. import published
 from ..metrics import Metric, Record, Table, grouped, metric_table
 from ..plots import draw_speed

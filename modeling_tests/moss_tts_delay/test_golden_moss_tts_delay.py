@@ -156,7 +156,7 @@ def test_other_spelling_of_the_config_keys(folder, tmp_path):
 
 
 def test_text_normalization(golden_folder):
-    from transformers_moss_tts.text_normalization import normalize_text
+    from transformers_moss_tts.moss_tts.text_normalization import normalize_text
 
     lines = (golden_folder / "text" / "normalize.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 50

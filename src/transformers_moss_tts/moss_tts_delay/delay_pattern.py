@@ -15,7 +15,7 @@
 
 import torch
 
-from .configuration_moss_tts import MossTTSDelayConfig
+from .configuration_moss_tts_delay import MossTTSDelayConfig
 
 
 # "No delay slot drawn yet" among counts of steps since the first one.

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from transformers_moss_tts.text_normalization import normalize_text
+from transformers_moss_tts.moss_tts.text_normalization import normalize_text
 
 
 ALPHABET = list("ab1 9.,;:!?-—–#@/+*>()[]{}<=→【】《》「」『』。，！？…\n\t\r\u3000\u200b你好テス_~%&'\"") + [

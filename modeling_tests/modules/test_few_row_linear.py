@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from transformers_moss_tts.few_row_linear import FewRowLinear, JoinedLinears, ready_weights
+from transformers_moss_tts.modules.few_row_linear import FewRowLinear, JoinedLinears, ready_weights
 
 
 @pytest.fixture(params=[(48, 33, False), (65, 32, False), (5, 7, True), (1025, 24, True)], ids=str)

@@ -30,7 +30,9 @@ from transformers.utils import PROCESSOR_NAME, cached_file, logging
 
 from ..audio_io import AudioInput, load_audio, normalize_loudness, save_audio
 from ..hub.upload import upload
-from ..prompt_template import (
+from ..loading.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
+from ..moss_tts.generation_moss_tts import MossTTSGenerateOutput
+from ..moss_tts.prompt import (
     AUDIO_PLACEHOLDER,
     USER_FIELDS,
     Part,
@@ -40,11 +42,9 @@ from ..prompt_template import (
     merge_adjacent_audio,
     user_parts,
 )
-from ..remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
-from ..text_normalization import normalize_text
-from .configuration_moss_tts import MossTTSDelayConfig
+from ..moss_tts.text_normalization import normalize_text
+from .configuration_moss_tts_delay import MossTTSDelayConfig
 from .delay_pattern import apply_delay_pattern, split_audio_codes
-from .generation_moss_tts import MossTTSGenerateOutput
 
 
 logger = logging.get_logger(__name__)

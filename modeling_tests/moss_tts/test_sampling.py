@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transformers_moss_tts.sampling import CodeHistory, sample_tokens
+from transformers_moss_tts.moss_tts.sampling import CodeHistory, sample_tokens
 
 
 def plain_distribution(scores, history, penalty, temperature, top_k, top_p):

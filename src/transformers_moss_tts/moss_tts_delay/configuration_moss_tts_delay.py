@@ -20,7 +20,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.qwen3 import Qwen3Config
 from transformers.utils import auto_docstring
 
-from ..remote_code import RemoteCodeConfigMixin
+from ..loading.remote_code import RemoteCodeConfigMixin
 
 
 # The config.json of MossTTSLocal v1.0 has the same `model_type`, and this.

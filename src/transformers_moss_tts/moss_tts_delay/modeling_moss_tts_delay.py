@@ -23,14 +23,13 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
-from ..adapter_conversion import fuse_head_adapters, read_released_heads
-from ..channel_loss import channel_sums, weighted_loss
-from ..checkpoint_conversion import take_released_names
-from ..few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
-from ..remote_code import RemoteCodeMixin
-from ..strict_loading import StrictLoadingMixin
-from .configuration_moss_tts import MossTTSDelayConfig
-from .generation_moss_tts import MossTTSGenerationMixin
+from ..loading.remote_code import RemoteCodeMixin
+from ..loading.strict_loading import StrictLoadingMixin
+from ..modules.few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
+from ..moss_tts.generation_moss_tts import MossTTSGenerationMixin
+from ..moss_tts.losses import channel_sums, weighted_loss
+from .configuration_moss_tts_delay import MossTTSDelayConfig
+from .conversion_moss_tts_delay import fuse_head_adapters, read_released_heads, take_released_names
 
 
 @auto_docstring

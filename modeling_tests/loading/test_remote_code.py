@@ -9,8 +9,9 @@ import pytest
 from tiny_models import GOLDEN_TTS, golden_processor, small_codec, tiny_codec, tiny_local, tiny_local_v1, tiny_tts
 from transformers import AutoModel
 
-from transformers_moss_tts import MossTTSDelayModel, MossTTSDelayProcessor, moss_tts_plugin
-from transformers_moss_tts.remote_code import RemoteCodeMixin
+from transformers_moss_tts import MossTTSDelayModel, MossTTSDelayProcessor
+from transformers_moss_tts.loading import moss_tts_plugin
+from transformers_moss_tts.loading.remote_code import RemoteCodeMixin
 
 
 MODULE = "moss_tts_plugin.py"

@@ -10,7 +10,7 @@ from transformers import CompileConfig, GenerationConfig, StaticCache, StoppingC
 from transformers.generation.streamers import BaseStreamer
 
 from transformers_moss_tts import MossTTSDelayModel, MossTTSFrameStreamer
-from transformers_moss_tts.moss_tts.delay_pattern import apply_delay_pattern, undo_delay_pattern
+from transformers_moss_tts.moss_tts_delay.delay_pattern import apply_delay_pattern, undo_delay_pattern
 
 
 class LeaningHead(torch.nn.Linear):

@@ -20,7 +20,7 @@ import torch
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.streamers import BaseStreamer
 
-from .moss_tts.delay_pattern import last_index_of
+from ..moss_tts_delay.delay_pattern import last_index_of
 
 
 class MossTTSFrameStreamer(BaseStreamer):

@@ -11,7 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""LoRA adapters that name the heads of MossTTSDelay as the release does, one a codebook, for the fused heads of the model."""
+"""
+Key conversions between the released checkpoints and adapters of MossTTSDelay, with one tensor a codebook, and the fused tensors
+of the model.
+"""
 
 import copy
 import math
@@ -19,13 +22,87 @@ import re
 from typing import Any
 
 import torch
+from torch import nn
+from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
 
-from .moss_tts.configuration_moss_tts import MossTTSDelayConfig
+from .configuration_moss_tts_delay import MossTTSDelayConfig
 
 
 _HEAD_KEY = re.compile(r"^(?P<prefix>.*?)lm_heads\.(?P<head>\d+)\.lora_(?P<half>[AB])\.weight$")
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 _HEAD_NAME = re.compile(r"(?:^|.*\.)lm_heads\.\d+$")
+
+
+class FuseCodebooks(ConversionOps):
+    """Concatenates the tensors of all codebooks along their rows, in the order of the codebooks."""
+
+    def __init__(self, first: int = 0):
+        self.first = first
+
+    @torch.no_grad()
+    def convert(self, input_dict, source_patterns, target_patterns, **kwargs):
+        (tensors,) = input_dict.values()
+        return {target_patterns[0]: torch.cat(tensors)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        return SplitCodebooks(self.first)
+
+
+class SplitCodebooks(ConversionOps):
+    """
+    The inverse. `first` is the number of the first codebook in the names: transformers' own reverse counts from 0, which
+    would give the first audio head the name of the text head.
+    """
+
+    def __init__(self, first: int = 0):
+        self.first = first
+
+    @torch.no_grad()
+    def convert(self, input_dict, source_patterns, target_patterns, config, **kwargs):
+        (tensor,) = input_dict.values()
+        tensor = tensor[0] if isinstance(tensor, list) else tensor
+        parts = tensor.split(config.audio_vocab_size + 1)
+        (name,) = target_patterns
+        return {name.replace("*", str(self.first + i)): part.contiguous() for i, part in enumerate(parts)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        return FuseCodebooks(self.first)
+
+
+@torch.no_grad()
+def take_released_names(model: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args) -> None:
+    """
+    A pre-hook of `load_state_dict` that takes released names too: so `Trainer` reads a checkpoint when it resumes, and passes
+    over what does not fit. Codebooks that a shard lacks keep their rows.
+
+    Raises:
+        ValueError: if these are adapters of heads, for which `PeftModel` has made no room.
+    """
+    if any(key.startswith(f"{prefix}lm_heads.") and ".lora_" in key for key in state_dict):
+        raise ValueError(
+            "The adapter has heads under the released names (`lm_heads.{k}`), which are fused here: load it with "
+            "`model.load_adapter(...)`, which takes them. `model.save_pretrained(folder)` then writes it for `PeftModel`."
+        )
+    if f"{prefix}lm_heads.0.weight" in state_dict:
+        state_dict[f"{prefix}text_head.weight"] = state_dict.pop(f"{prefix}lm_heads.0.weight")
+    for name, first, fused in (("emb_ext", 0, "audio_embedding"), ("lm_heads", 1, "audio_heads")):
+        weight = model.get_submodule(fused).weight
+        names = [f"{prefix}{name}.{first + k}.weight" for k in range(model.config.n_vq)]
+        if any(name in state_dict for name in names):
+            rows = weight.detach().split(model.config.audio_vocab_size + 1)
+            parts = [state_dict.pop(name, part) for name, part in zip(names, rows)]
+            state_dict[f"{prefix}{fused}.weight"] = torch.cat([part.to(weight) for part in parts])
+
+
+def moss_tts_delay_mapping() -> list[WeightRenaming | WeightConverter]:
+    """`emb_ext.{k}`, `lm_heads.0` (text) and `lm_heads.{k + 1}` of the release for MossTTSDelayModel."""
+    return [
+        WeightRenaming("lm_heads.0.weight", "text_head.weight"),
+        WeightConverter("emb_ext.*.weight", "audio_embedding.weight", operations=[FuseCodebooks()]),
+        WeightConverter("lm_heads.*.weight", "audio_heads.weight", operations=[FuseCodebooks(first=1)]),
+    ]
 
 
 def read_released_heads(adapter: str, options: dict[str, Any]) -> tuple[Any, dict[str, torch.Tensor]] | None:
