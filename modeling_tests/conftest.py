@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import transformers_common_tests
 from local_hub import local_hub  # noqa: F401
+from released.fixtures import _stand_ins, released, released_folders, released_hub  # noqa: F401
 
 import transformers_moss_tts  # noqa: F401
 
