@@ -30,7 +30,7 @@ from transformers import AutoModel, PreTrainedModel, Trainer, TrainerCallback, T
 
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.training import load_rows
-from transformers_moss_tts.training.codec_losses import ReconstructionLoss
+from transformers_moss_tts.training.codec.losses import ReconstructionLoss
 
 
 # As many of the decoder's last Transformers make the sound; those before them know the words, and stay.

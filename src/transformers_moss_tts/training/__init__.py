@@ -16,8 +16,7 @@
 from .channel_metrics import channel_loss_metrics, keep_channel_losses
 from .code_encoding import encode_codes, serialise_lengths
 from .code_teacher import CodeTeacher, sound_features
-from .codec_data import RandomCrops, load_recordings
-from .codec_trainer import CodecTrainer, CodecTrainingArguments
+from .codec import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
 from .guided_training import GuidedDataCollator, GuidedTrainer, guided_attention_loss
 from .lora_presets import lora_target_modules
 from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments

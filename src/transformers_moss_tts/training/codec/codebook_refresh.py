@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from ..moss_audio_tokenizer import MossAudioTokenizerModel
+from ...moss_audio_tokenizer import MossAudioTokenizerModel
 
 
 # Steps without being chosen of a row that has not met the data yet.

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from ..audio_io import load_audio
+from ...audio_io import load_audio
 
 
 logger = logging.get_logger(__name__)

@@ -30,15 +30,15 @@ from tqdm.auto import tqdm
 from transformers import get_wsd_schedule
 from transformers.utils import logging
 
-from ..audio_io import save_audio
-from ..moss_audio_tokenizer import MossAudioTokenizerModel
-from ..moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
-from ..spectrograms import draw_spectrograms
+from ...audio_io import save_audio
+from ...moss_audio_tokenizer import MossAudioTokenizerModel
+from ...moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
+from ...spectrograms import draw_spectrograms
+from ..phonetic_loss import SILENCE, SLOTS_A_FRAME, Phonemes, PhoneticLoss, phoneme_classes, phoneme_track
 from .codebook_refresh import CodebookAverager, CodebookRefresher
-from .codec_data import RandomCrops
-from .codec_discriminators import CodecDiscriminator
-from .codec_losses import ReconstructionLoss, adversarial_loss, discriminator_loss, feature_matching_loss
-from .phonetic_loss import SILENCE, SLOTS_A_FRAME, Phonemes, PhoneticLoss, phoneme_classes, phoneme_track
+from .data import RandomCrops
+from .discriminators import CodecDiscriminator
+from .losses import ReconstructionLoss, adversarial_loss, discriminator_loss, feature_matching_loss
 
 
 logger = logging.get_logger(__name__)
@@ -132,7 +132,7 @@ class CodecTrainer:
         model ([`MossAudioTokenizerModel`]): the codec. Its config says how often the quantizer drops codebooks.
         args ([`CodecTrainingArguments`]): what to do.
         recordings (`list[np.ndarray]`): 16 bit samples at the codec's rate, from
-            [`~transformers_moss_tts.training.codec_data.load_recordings`].
+            [`~transformers_moss_tts.training.codec.data.load_recordings`].
         eval_recordings (`list[np.ndarray]`, *optional*): recordings that are never trained on; the first few are written as
             samples.
         semantic_loss (`Callable`, *optional*): any text head on the quantized states.

@@ -14,9 +14,9 @@ from transformers_moss_tts import MossAudioTokenizerModel
 from transformers_moss_tts.audio_io import save_audio
 from transformers_moss_tts.multi_scale_mel import MultiScaleMelLoss
 from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
-from transformers_moss_tts.training.codebook_refresh import CodebookAverager, CodebookRefresher
-from transformers_moss_tts.training.codec_discriminators import CodecDiscriminator
-from transformers_moss_tts.training.codec_losses import (
+from transformers_moss_tts.training.codec.codebook_refresh import CodebookAverager, CodebookRefresher
+from transformers_moss_tts.training.codec.discriminators import CodecDiscriminator
+from transformers_moss_tts.training.codec.losses import (
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
