@@ -16,7 +16,7 @@ from transformers import pipeline
 
 from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import save_audio
-from transformers_moss_tts.spectrograms import draw_spectrograms
+from transformers_moss_tts.utils.spectrograms import draw_spectrograms
 
 
 VOICE = Path(__file__).parent / "assets" / "reference.ogg"

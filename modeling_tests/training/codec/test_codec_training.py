@@ -12,7 +12,6 @@ from tiny_models import tiny_codec
 
 from transformers_moss_tts import MossAudioTokenizerModel
 from transformers_moss_tts.audio_io import save_audio
-from transformers_moss_tts.multi_scale_mel import MultiScaleMelLoss
 from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
 from transformers_moss_tts.training.codec.codebook_refresh import CodebookAverager, CodebookRefresher
 from transformers_moss_tts.training.codec.discriminators import CodecDiscriminator
@@ -22,6 +21,7 @@ from transformers_moss_tts.training.codec.losses import (
     feature_matching_loss,
 )
 from transformers_moss_tts.training.phonetic_loss import phoneme_classes, phoneme_track
+from transformers_moss_tts.utils.multi_scale_mel import MultiScaleMelLoss
 
 
 RATE = 8000

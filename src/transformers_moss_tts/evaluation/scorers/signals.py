@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ...audio_io import load_audio
-from ...multi_scale_mel import MultiScaleMelLoss
+from ...utils.multi_scale_mel import MultiScaleMelLoss
 from .rate import RATE
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ...audio_io import load_audio
-from ...spectrograms import draw_spectrograms
+from ...utils.spectrograms import draw_spectrograms
 from .. import published
 from ..metrics import NONE, Metric, Record, Table, grouped, metric_table
 from ..plots import draw_codec

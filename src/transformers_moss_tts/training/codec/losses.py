@@ -19,7 +19,7 @@ import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from torch import nn
 
-from ...multi_scale_mel import MultiScaleMelLoss
+from ...utils.multi_scale_mel import MultiScaleMelLoss
 
 
 class ReconstructionLoss(nn.Module):

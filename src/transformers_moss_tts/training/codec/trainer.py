@@ -33,7 +33,7 @@ from transformers.utils import logging
 from ...audio_io import save_audio
 from ...moss_audio_tokenizer import MossAudioTokenizerModel
 from ...moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
-from ...spectrograms import draw_spectrograms
+from ...utils.spectrograms import draw_spectrograms
 from ..phonetic_loss import SILENCE, SLOTS_A_FRAME, Phonemes, PhoneticLoss, phoneme_classes, phoneme_track
 from .codebook_refresh import CodebookAverager, CodebookRefresher
 from .data import RandomCrops

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib import image
 
-from transformers_moss_tts.spectrograms import draw_spectrograms
+from transformers_moss_tts.utils.spectrograms import draw_spectrograms
 
 
 RATE = 8000
