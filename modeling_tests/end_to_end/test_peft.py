@@ -297,6 +297,7 @@ def test_an_adapter_on_quantized_weights(source, tmp_path):
     )
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="bitsandbytes quantizes on a GPU")
 def test_an_adapter_on_a_bitsandbytes_base(source):
     pytest.importorskip("bitsandbytes")
