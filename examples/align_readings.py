@@ -30,8 +30,8 @@ from transformers import AutoModelForTextToWaveform, AutoProcessor
 
 from transformers_moss_tts.audio_io import load_audio, save_audio
 from transformers_moss_tts.evaluation import load_scorer
+from transformers_moss_tts.evaluation.measures.text_errors import language_name
 from transformers_moss_tts.evaluation.scorers import RATE, ShortWindowWhisper
-from transformers_moss_tts.evaluation.text_errors import language_name
 from transformers_moss_tts.training import encode_codes, load_rows
 from transformers_moss_tts.utils.atomic_files import replacing
 

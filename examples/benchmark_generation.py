@@ -20,7 +20,7 @@ from own_process import in_own_process, peak_bytes
 from transformers import CompileConfig
 
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
-from transformers_moss_tts.evaluation.weight_reads import read_rate, weights_read_a_step
+from transformers_moss_tts.evaluation.measures.memory_bandwidth import read_rate, weights_read_a_step
 
 
 PROMPT_LENGTH = 64

@@ -24,8 +24,8 @@ from transformers import AutoModelForTextToWaveform, AutoProcessor, PreTrainedMo
 
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer
+from transformers_moss_tts.evaluation.measures.text_errors import count_errors, language_name
 from transformers_moss_tts.evaluation.scorers import RATE, SpeechRecognizer
-from transformers_moss_tts.evaluation.text_errors import count_errors, language_name
 from transformers_moss_tts.training import encode_codes, load_rows
 from transformers_moss_tts.utils.atomic_files import replacing
 

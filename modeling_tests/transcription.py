@@ -5,8 +5,8 @@ from pathlib import Path
 
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer
+from transformers_moss_tts.evaluation.measures.text_errors import count_errors
 from transformers_moss_tts.evaluation.scorers import RATE
-from transformers_moss_tts.evaluation.text_errors import count_errors
 
 
 @functools.cache

@@ -13,8 +13,9 @@
 # limitations under the License.
 """Measures generators and codecs: suites, scorers, statistics, reports. Needs the extra `eval`."""
 
-from .comparison import compare
-from .runner import evaluate
+from .harness.comparison import compare
+from .harness.runner import evaluate
+from .harness.utterances import Utterance, read_utterances
 from .scorers import load_scorer, register_scorer, scorer_names
 from .suites import (
     SUITES,
@@ -27,7 +28,6 @@ from .suites import (
     Stability,
     Suite,
 )
-from .utterances import Utterance, read_utterances
 
 
 __all__ = [

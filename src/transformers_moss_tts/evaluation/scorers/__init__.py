@@ -19,7 +19,6 @@ from typing import Any
 
 from .mos import DistillMOS
 from .rate import RATE
-from .signals import compare_signals
 from .speaker import ResemblyzerEncoder, SpeakerEncoder, SpeakerLevels, TransformersXVector, measure_levels
 from .speech_recognition import (
     FunASRParaformer,
@@ -119,7 +118,6 @@ __all__ = [
     "SpeechRecognizer",
     "TransformersWhisper",
     "TransformersXVector",
-    "compare_signals",
     "load_scorer",
     "measure_levels",
     "register_scorer",

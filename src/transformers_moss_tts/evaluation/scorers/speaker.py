@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
 
-from ..statistics import Estimate, estimate_mean
+from ..harness.statistics import Estimate, estimate_mean
 from .rate import RATE
 
 

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...audio_io import save_audio
-from ..metrics import Metric, Record, Table, grouped, metric_table
-from ..published import Published
+from ..harness.metrics import Metric, Record, Table, grouped, metric_table
+from ..harness.published import Published
+from ..harness.scoring import Scorers
+from ..harness.synthesis import RecordedSpeech, Speech, Synthesizer, Task, load_synthesizer
+from ..harness.utterances import Utterance, check_utterances, read_utterances
+from ..measures.text_errors import language_name, rate_name, units_of
 from ..scorers import SpeakerLevels
-from ..scoring import Scorers
-from ..synthesis import RecordedSpeech, Speech, Synthesizer, Task, load_synthesizer
-from ..text_errors import language_name, rate_name, units_of
-from ..utterances import Utterance, check_utterances, read_utterances
 
 
 MODES = ("plain", "clone", "continuation")

@@ -23,13 +23,14 @@ import torch
 
 from ...audio_io import load_audio
 from ...utils.spectrograms import draw_spectrograms
-from .. import published
-from ..metrics import NONE, Metric, Record, Table, grouped, metric_table
-from ..plots import draw_codec
-from ..scorers import SpeakerLevels, compare_signals
-from ..scoring import Scorers
-from ..synthesis import Codec, Speech, Task, load_codec
-from ..text_errors import rate_name
+from ..harness import published
+from ..harness.metrics import NONE, Metric, Record, Table, grouped, metric_table
+from ..harness.plots import draw_codec
+from ..harness.scoring import Scorers
+from ..harness.synthesis import Codec, Speech, Task, load_codec
+from ..measures.signals import compare_signals
+from ..measures.text_errors import rate_name
+from ..scorers import SpeakerLevels
 from .base import MOS, SIM, Suite, published_rows, save_speech
 
 

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...audio_io import load_audio
-from ...moss_tts_delay.processing_moss_tts_delay import FRAME_RATE
-from .. import published
-from ..metrics import NONE, Metric, Record, Table, grouped
-from ..plots import draw_durations
+from ..harness import published
+from ..harness.metrics import NONE, Metric, Record, Table, grouped
+from ..harness.plots import draw_durations
+from ..harness.scoring import Scorers
+from ..harness.statistics import estimate_percentile
+from ..harness.synthesis import Speech, Task
+from ..harness.utterances import Utterance
+from ..measures.text_errors import counts_characters
 from ..scorers import SpeakerLevels
-from ..scoring import Scorers
-from ..statistics import estimate_percentile
-from ..synthesis import Speech, Task
-from ..text_errors import counts_characters
-from ..utterances import Utterance
 from .base import SpokenSuite, save_speech
 
 
+FRAME_RATE = 12.5  # Hz, of both codecs
 # Ranges of the report's Table 5 in seconds, and what lies outside of them.
 RANGES = {
     "under 3 s": (0, 3),

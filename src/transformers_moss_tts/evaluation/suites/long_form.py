@@ -19,15 +19,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from .. import published
-from ..metrics import NONE, Metric, Record, Table, grouped, metric_table
-from ..plots import draw_drift
+from ..harness import published
+from ..harness.metrics import NONE, Metric, Record, Table, grouped, metric_table
+from ..harness.plots import draw_drift
+from ..harness.scoring import Scorers
+from ..harness.statistics import estimate_slope
+from ..harness.synthesis import Speech, Task
+from ..harness.utterances import Utterance, read_utterances
+from ..measures.text_errors import align, rate_name, units_of
 from ..scorers import RATE, SpeakerLevels
-from ..scoring import Scorers
-from ..statistics import estimate_slope
-from ..synthesis import Speech, Task
-from ..text_errors import align, rate_name, units_of
-from ..utterances import Utterance, read_utterances
 from .base import SIM, SpokenSuite, published_rows, save_speech
 
 

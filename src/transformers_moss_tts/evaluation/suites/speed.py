@@ -23,14 +23,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from ...moss_tts.frame_streamer import MossTTSFrameStreamer
-from .. import published
-from ..metrics import Metric, Record, Table, grouped, metric_table
-from ..plots import draw_speed
+from ... import MossTTSFrameStreamer
+from ..harness import published
+from ..harness.metrics import Metric, Record, Table, grouped, metric_table
+from ..harness.plots import draw_speed
+from ..harness.scoring import Scorers
+from ..harness.synthesis import Speech, Synthesizer, Task
+from ..measures.memory_bandwidth import read_rate_in_own_process, weights_read_a_step
 from ..scorers import SpeakerLevels
-from ..scoring import Scorers
-from ..synthesis import Speech, Synthesizer, Task
-from ..weight_reads import read_rate_in_own_process, weights_read_a_step
 from .base import SpokenSuite, save_speech
 
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .. import published
-from ..metrics import Metric, Record, Table, grouped, metric_table
-from ..plots import draw_distributions
+from ..harness import published
+from ..harness.metrics import Metric, Record, Table, grouped, metric_table
+from ..harness.plots import draw_distributions
+from ..harness.scoring import Scorers
+from ..harness.synthesis import Speech, Task
+from ..measures.text_errors import rate_name
 from ..scorers import SpeakerLevels
-from ..scoring import Scorers
-from ..synthesis import Speech, Task
-from ..text_errors import rate_name
 from .base import MOS, SIM, SpokenSuite, published_rows
 
 

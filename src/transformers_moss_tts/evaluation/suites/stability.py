@@ -19,12 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..metrics import Metric, Record, Table, grouped, metric_table
-from ..plots import draw_stability
+from ..harness.metrics import Metric, Record, Table, grouped, metric_table
+from ..harness.plots import draw_stability
+from ..harness.scoring import Scorers
+from ..harness.synthesis import Speech, Task
+from ..measures.text_errors import CUT_UNITS
 from ..scorers import SpeakerLevels
-from ..scoring import Scorers
-from ..synthesis import Speech, Task
-from ..text_errors import CUT_UNITS
 from .base import MOS, SIM, SpokenSuite
 
 

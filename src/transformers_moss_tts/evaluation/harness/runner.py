@@ -26,13 +26,13 @@ import transformers
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
+from ..scorers import SpeakerLevels
+from ..suites import Suite
 from .metrics import Estimate, Record, grouped, succeeded
 from .packages import check_packages
 from .report import render_report
 from .run_folder import RECORDS, REPORT, SUMMARY, RunFolder, model_fingerprint, write_text
-from .scorers import SpeakerLevels
 from .scoring import Scorers
-from .suites import Suite
 from .synthesis import RecordedSpeech, Task
 from .utterances import Utterance, by_speaker, read_utterances
 

@@ -6,7 +6,7 @@ from tiny_models import tiny_local, tiny_tts
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from transformers_moss_tts.evaluation.weight_reads import read_rate_in_own_process, weights_read_a_step
+from transformers_moss_tts.evaluation.measures.memory_bandwidth import read_rate_in_own_process, weights_read_a_step
 
 
 @pytest.mark.parametrize("build", [tiny_tts, tiny_local])

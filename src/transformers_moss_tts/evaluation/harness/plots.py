@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..scorers import SpeakerLevels
 from .metrics import Metric, Record
 from .published import Published
-from .scorers import SpeakerLevels
 from .statistics import Estimate, estimate_mean, estimate_slope
 
 

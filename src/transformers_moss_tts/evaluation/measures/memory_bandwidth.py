@@ -21,8 +21,7 @@ import time
 import torch
 from torch import nn
 
-from ..moss_tts_delay import MossTTSDelayModel
-from ..moss_tts_local import MossTTSLocalModel, MossTTSLocalV1Model
+from ... import MossTTSDelayModel, MossTTSLocalModel, MossTTSLocalV1Model
 
 
 def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTSLocalModel) -> int:

@@ -19,7 +19,7 @@ from transformers_moss_tts.evaluation import (
     evaluate,
     register_scorer,
 )
-from transformers_moss_tts.evaluation.run_folder import read_records
+from transformers_moss_tts.evaluation.harness.run_folder import read_records
 
 
 class StoppingASR(FixedASR):

@@ -20,11 +20,12 @@ from transformers import (
 
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer, scorer_names
-from transformers_moss_tts.evaluation.scorers import RATE, compare_signals
-from transformers_moss_tts.evaluation.text_errors import count_errors
+from transformers_moss_tts.evaluation.measures.signals import compare_signals
+from transformers_moss_tts.evaluation.measures.text_errors import count_errors
+from transformers_moss_tts.evaluation.scorers import RATE
 
 
-RECORDING = Path(__file__).parents[2] / "examples" / "assets" / "reference.ogg"
+RECORDING = Path(__file__).parents[3] / "examples" / "assets" / "reference.ogg"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,13 @@
 
 import pytest
 
-from transformers_moss_tts.evaluation.text_errors import align, count_errors, language_name, rate_name, units_of
+from transformers_moss_tts.evaluation.measures.text_errors import (
+    align,
+    count_errors,
+    language_name,
+    rate_name,
+    units_of,
+)
 
 
 def test_spelling_and_punctuation_are_no_errors():

@@ -20,7 +20,7 @@ import torch
 
 from ...audio_io import load_audio
 from ...utils.multi_scale_mel import MultiScaleMelLoss
-from .rate import RATE
+from ..scorers.rate import RATE
 
 
 _NARROW_RATE = 8000  # Hz, of narrow-band PESQ

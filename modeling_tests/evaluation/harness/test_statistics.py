@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transformers_moss_tts.evaluation.statistics import (
+from transformers_moss_tts.evaluation.harness.statistics import (
     estimate_difference,
     estimate_mean,
     estimate_percentile,

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..utils.atomic_files import replacing
+from ...utils.atomic_files import replacing
 from .metrics import Record
 
 

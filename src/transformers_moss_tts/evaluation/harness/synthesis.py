@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
 
-from ..audio_io import load_audio
-from ..moss_audio_tokenizer import MossAudioTokenizerConfig
-from .scorers import RATE
-from .text_errors import counts_characters, language_name
+from ... import MossAudioTokenizerConfig
+from ...audio_io import load_audio
+from ..measures.text_errors import counts_characters, language_name
+from ..scorers import RATE
 from .utterances import Utterance
 
 

@@ -18,13 +18,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..suites import SUITES, Suite
 from .metrics import NONE, Metric, Record, Table, grouped, succeeded
 from .packages import check_packages
 from .plots import draw_differences
 from .report import render_report
 from .run_folder import RECORDS, REPORT, SETTINGS, SUMMARY, read_records, read_settings, write_text
 from .statistics import Estimate
-from .suites import SUITES, Suite
 
 
 PICTURE = "differences.png"

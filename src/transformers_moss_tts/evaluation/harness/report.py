@@ -13,8 +13,8 @@
 # limitations under the License.
 """Reports in Markdown."""
 
+from ..scorers import SpeakerLevels
 from .metrics import NONE, Table
-from .scorers import SpeakerLevels
 from .statistics import CONFIDENCE
 
 

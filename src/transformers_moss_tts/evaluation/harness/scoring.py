@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from ..audio_io import load_audio
+from ...audio_io import load_audio
+from ..measures.text_errors import count_errors
+from ..scorers import RATE, SpeakerLevels, load_scorer, measure_levels, scorer_names
+from ..scorers.speech_recognition import SpeechRecognizer
 from .metrics import Record
-from .scorers import RATE, SpeakerLevels, load_scorer, measure_levels, scorer_names
-from .scorers.speech_recognition import SpeechRecognizer
-from .text_errors import count_errors
 from .utterances import Utterance, by_speaker
 
 
