@@ -160,3 +160,18 @@ def _protect(text: str) -> tuple[str, list[str]]:
     for pattern in _PROTECTED:
         text = pattern.sub(mark, text)
     return text, spans
+
+
+_ASIDES = re.compile(r"\[[^\]]*\]|\{[^}]*\}")
+_CJK_BRACKETS = re.compile("[（）【】〖〗《》〈〉「」『』〔〕]")
+_RUN_OF_MARKS = re.compile(r"([，。！？；：、,.!?;:…])[，。！？；：、,.!?;:…]+")
+
+
+def normalize_description(text: str) -> str:
+    """
+    Cleans text and instruction as MOSS-VoiceGenerator expects them: line breaks become spaces, `[...]` and `{...}` are left
+    out, CJK brackets become "，", and of a run of punctuation the first mark stays.
+    """
+    text = _ASIDES.sub("", " ".join(text.splitlines()))
+    text = _RUN_OF_MARKS.sub(r"\1", _CJK_BRACKETS.sub("，", text))
+    return re.sub(r"\s+", " ", text).strip()
