@@ -13,6 +13,8 @@
 # limitations under the License.
 """The one place that touches transformers' Auto mappings and key conversions."""
 
+from typing import Any
+
 from transformers import AutoModel, AutoModelForAudioTokenization, AutoModelForTextToWaveform, AutoProcessor
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
@@ -31,17 +33,31 @@ from .moss_tts_local import (
 )
 
 
+class MossTTSDelayOrLocalV1Config:
+    """What the Auto classes take `model_type: moss_tts_delay` for: both releases have it, and their other keys differ."""
+
+    def __new__(cls, **kwargs) -> MossTTSDelayConfig | MossTTSLocalV1Config:
+        return cls._class_of(kwargs)(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        return cls._class_of(config_dict).from_dict(config_dict, **kwargs)
+
+    @staticmethod
+    def _class_of(config_dict: dict[str, Any]) -> type[MossTTSDelayConfig] | type[MossTTSLocalV1Config]:
+        return MossTTSLocalV1Config if MossTTSLocalV1Config.describes(config_dict) else MossTTSDelayConfig
+
+
 def register_with_transformers() -> None:
     """Makes the Auto classes know the MOSS models. A second call, or a transformers that brings them, is harmless."""
     _register_config(MossAudioTokenizerConfig, *MossAudioTokenizerConfig.model_type_aliases)
     _register_model(MossAudioTokenizerConfig, MossAudioTokenizerModel, AutoModelForAudioTokenization)
-    _register_config(MossTTSDelayConfig)
+    CONFIG_MAPPING.register(MossTTSDelayConfig.model_type, MossTTSDelayOrLocalV1Config, exist_ok=True)
     _register_model(MossTTSDelayConfig, MossTTSDelayModel, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSDelayConfig, MossTTSDelayProcessor, exist_ok=True)
     _register_config(MossTTSLocalConfig)
     _register_model(MossTTSLocalConfig, MossTTSLocalModel, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSLocalConfig, MossTTSLocalProcessor, exist_ok=True)
-    # Of v1.0 the configuration is found through MossTTSDelayConfig, whose `model_type` it has.
     _register_model(MossTTSLocalV1Config, MossTTSLocalV1Model, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
     # By class name: MossTTSLocal v1.0 has the same `model_type` and needs no conversion.

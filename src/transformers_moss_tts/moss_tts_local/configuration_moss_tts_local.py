@@ -20,18 +20,31 @@ from huggingface_hub.dataclasses import strict
 from transformers import GPT2Config, PreTrainedConfig, Qwen3Config
 from transformers.utils import auto_docstring
 
-from ..loading.remote_code import RemoteCodeConfigMixin
-from ..moss_tts_delay.configuration_moss_tts_delay import MossTTSDelayConfig
+from ..moss_tts.configuration_moss_tts import MossTTSConfig, check_sizes
+
+
+# The local transformer of v1.5 where config.json does not say otherwise.
+_LOCAL_TRANSFORMER = {
+    "position_embedding_type": "rope",
+    "rope_base": 10000.0,
+    "activation_function": "silu",
+    "layer_norm_epsilon": 1e-6,
+    "resid_pdrop": 0.0,
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
+}
 
 
 @strict
-class MossTTSLocalV1Config(MossTTSDelayConfig):
+class MossTTSLocalV1Config(MossTTSConfig):
     """
     Configuration of [`MossTTSLocalV1Model`], for instance
     [OpenMOSS-Team/MOSS-TTS-Local-Transformer](https://huggingface.co/OpenMOSS-Team/MOSS-TTS-Local-Transformer). On disk its
     `model_type` is that of [`MossTTSDelayConfig`], as in the release.
 
     Args:
+        audio_assistant_delay_slot_token_id (`int`, *optional*, defaults to 151662):
+            Text token that the release names and does not use.
         local_num_layers (`int`, *optional*, defaults to 4):
             Layers of the local transformer.
         local_hidden_size (`int`, *optional*, defaults to 1536):
@@ -41,11 +54,13 @@ class MossTTSLocalV1Config(MossTTSDelayConfig):
         additional_mlp_ffn_hidden_size (`int`, *optional*, defaults to 2048):
             Width inside the adapters between backbone and local transformer.
         kwargs:
-            The fields of [`MossTTSDelayConfig`].
+            The fields of [`MossTTSConfig`].
     """
 
-    codebook_delay: ClassVar[int] = 0
+    model_type = "moss_tts_delay"
+    distinctive_keys: ClassVar[tuple[str, ...]] = ("local_num_layers",)
 
+    audio_assistant_delay_slot_token_id: int = 151662
     local_num_layers: int = 4
     local_hidden_size: int = 1536
     local_ffn_hidden_size: int = 8960
@@ -74,7 +89,7 @@ class MossTTSLocalV1Config(MossTTSDelayConfig):
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS-Local-Transformer-v1.5")
 @strict
-class MossTTSLocalConfig(RemoteCodeConfigMixin, PreTrainedConfig):
+class MossTTSLocalConfig(MossTTSConfig):
     r"""
     language_config (`Qwen3Config` or `dict`, *optional*):
         Configuration of the Qwen3 backbone; on disk also as `qwen3_config`.
@@ -86,7 +101,7 @@ class MossTTSLocalConfig(RemoteCodeConfigMixin, PreTrainedConfig):
     audio_vocab_size (`int`, *optional*, defaults to 1024):
         Number of codes of a codebook.
     audio_pad_code (`int`, *optional*, defaults to 1024):
-        Code of channels that carry no audio. On disk also `audio_pad_token_id`.
+        Code of positions that carry no audio. On disk also `audio_pad_token_id`.
     im_start_token_id (`int`, *optional*, defaults to 151644):
         Text token that opens a turn.
     im_end_token_id (`int`, *optional*, defaults to 151645):
@@ -100,36 +115,25 @@ class MossTTSLocalConfig(RemoteCodeConfigMixin, PreTrainedConfig):
     audio_assistant_gen_slot_token_id (`int`, *optional*, defaults to 151656):
         Text token over every frame that the assistant speaks. On disk also `audio_assistant_slot_token_id`.
     local_text_head_mode (`str`, *optional*, defaults to `"binary"`):
-        `"binary"`: a head of two rows decides whether a frame follows. `"full_vocab"`: two rows of the text head do.
+        `"binary"`: a head of two entries decides whether a frame follows. `"full_vocab"`: two entries of the text head do.
     audio_tokenizer_name_or_path (`str`, *optional*):
         Codec that the checkpoint names.
     sampling_rate (`int`, *optional*, defaults to 48000):
-        Rate of the audio in Hz.
+        Sampling rate of the audio, in Hz.
     initializer_range (`float`, *optional*, defaults to 0.02):
         Standard deviation of the initial weights.
     """
 
     model_type = "moss_tts_local"
-    codebook_delay: ClassVar[int] = 0
     sub_configs = {"language_config": Qwen3Config, "gpt2_config": GPT2Config}
-    keys_to_ignore_at_inference = ["past_key_values"]
 
-    language_config: dict | PreTrainedConfig | None = None
     gpt2_config: dict | PreTrainedConfig | None = None
     n_vq: int = 12
-    audio_vocab_size: int = 1024
-    audio_pad_code: int = 1024
-    pad_token_id: int | None = 151643
-    im_start_token_id: int = 151644
-    im_end_token_id: int = 151645
     audio_start_token_id: int = 151669
     audio_end_token_id: int = 151670
-    audio_user_slot_token_id: int = 151654
-    audio_assistant_gen_slot_token_id: int = 151656
     local_text_head_mode: str = "binary"
     audio_tokenizer_name_or_path: str | None = None
     sampling_rate: int = 48000
-    initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs):
@@ -143,27 +147,22 @@ class MossTTSLocalConfig(RemoteCodeConfigMixin, PreTrainedConfig):
             if value is not None and getattr(self, name) == type(self).__dataclass_fields__[name].default:
                 setattr(self, name, value)
         if self.language_config is None:
-            self.language_config = Qwen3Config(tie_word_embeddings=True)
-        elif isinstance(self.language_config, dict):
-            self.language_config = Qwen3Config(**self.language_config)
-        hidden_size = self.language_config.hidden_size
+            self.language_config = {"tie_word_embeddings": True}
+        self.language_config = self._sub_config("language_config", Qwen3Config)
+        check_sizes(self.to_sizes())
+        hidden_size, positions = self.hidden_size, self.n_vq + 1
         if self.gpt2_config is None:
             self.gpt2_config = {
                 "n_layer": 1,
-                "n_head": hidden_size // 64,
+                "n_head": max(hidden_size // 64, 1),
                 "n_inner": self.language_config.intermediate_size,
             }
         if isinstance(self.gpt2_config, dict):
-            local = {"position_embedding_type": "rope", "rope_base": 10000.0, "activation_function": "silu"}
-            local |= {"layer_norm_epsilon": 1e-6, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-            sizes = {"n_embd": hidden_size, "n_positions": self.n_vq + 1, "n_ctx": self.n_vq + 1}
-            self.gpt2_config = GPT2Config(**(local | self.gpt2_config | sizes))
+            self.gpt2_config = self.gpt2_config | {"n_embd": hidden_size, "n_positions": positions, "n_ctx": positions}
+        self.gpt2_config = self._sub_config("gpt2_config", GPT2Config, **_LOCAL_TRANSFORMER)
         sizes = kwargs.pop("audio_codebook_sizes", None) or [self.audio_vocab_size] * self.n_vq
-        for name in ("vocab_size", "hidden_size", "local_hidden_size"):
-            kwargs.pop(name, None)
+        kwargs.pop("local_hidden_size", None)
         super().__post_init__(**kwargs)
-        if self.n_vq < 1:
-            raise ValueError(f"`n_vq` must be at least 1, got {self.n_vq}.")
         if list(sizes) != [self.audio_vocab_size] * self.n_vq:
             raise ValueError(f"All {self.n_vq} codebooks must have {self.audio_vocab_size} codes, got {sizes}.")
         if self.local_text_head_mode not in ("binary", "full_vocab"):
@@ -176,24 +175,9 @@ class MossTTSLocalConfig(RemoteCodeConfigMixin, PreTrainedConfig):
                 f"`position_embedding_type` of the local transformer must be 'rope' or 'absolute', got {position_type!r}."
             )
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of text tokens."""
-        return self.language_config.vocab_size
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the backbone and of the local transformer."""
-        return self.language_config.hidden_size
-
-    def get_text_config(self, decoder=None, encoder=None) -> Qwen3Config:
-        return self.language_config
-
     def to_dict(self) -> dict[str, Any]:
         output = super().to_dict()
         return output | {
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
             "local_hidden_size": self.hidden_size,
             "qwen3_config": output["language_config"],
             "audio_pad_token_id": self.audio_pad_code,
