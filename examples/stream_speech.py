@@ -37,7 +37,7 @@ def main() -> None:
     shape = {"samplerate": codec.config.sampling_rate, "channels": codec.config.num_channels}
     with soundfile.SoundFile(args.output, "w", **shape) as file, torch.inference_mode():
         for codes in streamer:  # (1, codebooks): 80 ms
-            decoded = codec.decode(codes.T.to(codec.device), past_key_values=cache)
+            decoded = codec.decode(codes.T.to(codec.device), cache=cache)
             file.write(decoded.audio[0].T.cpu().numpy())
             first = first or time.perf_counter() - start
         seconds = file.frames / file.samplerate

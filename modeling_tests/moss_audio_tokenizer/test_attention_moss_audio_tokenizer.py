@@ -80,7 +80,7 @@ def test_flash_attention_gets_the_window_in_one_call(monkeypatch):
     torch.testing.assert_close(model.decode(codes).audio, expected, atol=1e-5, rtol=0)
     assert calls == [(30, 30)] * 2 + [(60, 60)]
     cache = model.init_cache("decoder", batch_size=2)
-    audio = [model.decode(part, past_key_values=cache).audio for part in codes.split(4, dim=-1)]
+    audio = [model.decode(part, cache=cache).audio for part in codes.split(4, dim=-1)]
     torch.testing.assert_close(torch.cat(audio, dim=-1), expected, atol=1e-5, rtol=0)
 
 

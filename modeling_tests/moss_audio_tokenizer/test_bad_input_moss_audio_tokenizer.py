@@ -46,12 +46,12 @@ CASES = {
     "nothing": (lambda: MODEL(), ValueError, "either"),
     "audio and codes": (lambda: MODEL(WAVE, audio_codes=CODES), ValueError, "either"),
     "chunk of a part of a frame": (
-        lambda: MODEL.encode(WAVE[:, :60], past_key_values=MODEL.init_cache("encoder", 2)),
+        lambda: MODEL.encode(WAVE[:, :60], cache=MODEL.init_cache("encoder", 2)),
         ValueError,
         "whole number of frames of 8 samples, got 60",
     ),
     "row of a part of a frame": (
-        lambda: MODEL.encode(WAVE, mask(64, 60), past_key_values=MODEL.init_cache("encoder", 2)),
+        lambda: MODEL.encode(WAVE, mask(64, 60), cache=MODEL.init_cache("encoder", 2)),
         ValueError,
         r"\[64, 60\]",
     ),
@@ -61,26 +61,24 @@ CASES = {
         "whole number of frames of 0.25 s",
     ),
     "chunk_duration of 0": (lambda: MODEL.encode(WAVE, chunk_duration=0), ValueError, "Try 0.25"),
-    "cache of another kind": (lambda: MODEL.decode(CODES, past_key_values=()), TypeError, "init_cache"),
+    "cache of another kind": (lambda: MODEL.decode(CODES, cache=()), TypeError, "init_cache"),
     "cache of the other half": (
-        lambda: MODEL.decode(CODES, past_key_values=MODEL.init_cache("encoder", 2)),
+        lambda: MODEL.decode(CODES, cache=MODEL.init_cache("encoder", 2)),
         ValueError,
         "other half",
     ),
     "cache of another model": (
-        lambda: MODEL.decode(CODES, past_key_values=OTHER.init_cache("decoder", 2)),
+        lambda: MODEL.decode(CODES, cache=OTHER.init_cache("decoder", 2)),
         ValueError,
         "another model",
     ),
     "cache of another batch size": (
-        lambda: MODEL.decode(CODES, past_key_values=MODEL.init_cache("decoder", 3)),
+        lambda: MODEL.decode(CODES, cache=MODEL.init_cache("decoder", 3)),
         ValueError,
         "3 streams but the batch has 2",
     ),
     "cache of another dtype": (
-        lambda: MODEL.decode(
-            CODES, past_key_values=MossAudioTokenizerCache(MODEL.config, "decoder", 2, dtype=torch.bfloat16)
-        ),
+        lambda: MODEL.decode(CODES, cache=MossAudioTokenizerCache(MODEL.config, "decoder", 2, dtype=torch.bfloat16)),
         ValueError,
         "bfloat16",
     ),
@@ -127,9 +125,9 @@ def test_a_refused_chunk_leaves_the_stream_as_it_was():
     cache = MODEL.init_cache("decoder", 2)
     torch.manual_seed(0)
     codes = torch.randint(0, 16, (4, 2, 12))
-    first = MODEL.decode(codes[..., :6], past_key_values=cache).audio
+    first = MODEL.decode(codes[..., :6], cache=cache).audio
     with pytest.raises(ValueError, match="between 0 and 15"):
-        MODEL.decode(codes[..., 6:] + 16, past_key_values=cache)
-    second = MODEL.decode(codes[..., 6:], past_key_values=cache).audio
+        MODEL.decode(codes[..., 6:] + 16, cache=cache)
+    second = MODEL.decode(codes[..., 6:], cache=cache).audio
     whole = MODEL.decode(codes).audio
     torch.testing.assert_close(torch.cat([first, second], dim=-1), whole, atol=1e-5, rtol=0)

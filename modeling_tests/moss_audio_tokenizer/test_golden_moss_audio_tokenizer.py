@@ -82,7 +82,7 @@ def test_past_the_attention_window(folder, golden, attn_implementation):
 def test_streamed_decode(model, golden):
     cache = model.init_cache("decoder")
     chunks = golden["long.codes"][..., :40].split(1, dim=-1)
-    audio = torch.cat([model.decode(chunk, past_key_values=cache).audio for chunk in chunks], dim=-1)
+    audio = torch.cat([model.decode(chunk, cache=cache).audio for chunk in chunks], dim=-1)
     torch.testing.assert_close(audio, golden["stream.audio_40"], atol=1e-4, rtol=1e-4)
 
 

@@ -43,7 +43,7 @@ def assert_close(actual, expected):
 @pytest.mark.parametrize("chunk", CHUNK_SIZES)
 def test_decoded_chunks_equal_the_whole(model, codes, chunk):
     cache = model.init_cache("decoder", batch_size=2)
-    audio = [model.decode(part, past_key_values=cache).audio for part in codes.split(chunk, dim=-1)]
+    audio = [model.decode(part, cache=cache).audio for part in codes.split(chunk, dim=-1)]
     assert_close(torch.cat(audio, dim=-1), all_at_once(model.decode, codes).audio)
 
 
@@ -52,7 +52,7 @@ def test_decoded_chunks_equal_the_whole(model, codes, chunk):
 def test_encoded_chunks_equal_the_whole(model, waves, chunk):
     cache = model.init_cache("encoder", batch_size=2)
     parts = waves.split(chunk * model.config.downsample_rate, dim=-1)
-    outputs = [model.encode(part, past_key_values=cache) for part in parts]
+    outputs = [model.encode(part, cache=cache) for part in parts]
     whole = all_at_once(model.encode, waves)
     assert_close(torch.cat([o.encoder_hidden_states for o in outputs], dim=-1), whole.encoder_hidden_states)
     torch.testing.assert_close(torch.cat([o.audio_codes for o in outputs], dim=-1), whole.audio_codes)
@@ -61,7 +61,7 @@ def test_encoded_chunks_equal_the_whole(model, waves, chunk):
 @torch.no_grad()
 def test_chunk_sizes_may_change_within_a_stream(model, codes):
     cache = model.init_cache("decoder", batch_size=2)
-    audio = [model.decode(part, past_key_values=cache).audio for part in codes.split([1, 12, 3, 1, 20], dim=-1)]
+    audio = [model.decode(part, cache=cache).audio for part in codes.split([1, 12, 3, 1, 20], dim=-1)]
     assert_close(torch.cat(audio, dim=-1), all_at_once(model.decode, codes).audio)
 
 
@@ -113,7 +113,7 @@ def test_rows_start_and_end_at_different_times(attn_implementation):
             frames = slice(sent[stream], sent[stream] + int(lengths[row]))
             chunk[:, row, : lengths[row]] = streams[stream][:, 0, frames]
             sent[stream] += int(lengths[row])
-        outputs = model.decode(chunk, padding_mask=torch.arange(4) < lengths[:, None], past_key_values=cache)
+        outputs = model.decode(chunk, padding_mask=torch.arange(4) < lengths[:, None], cache=cache)
         for row, stream, _ in plan:
             heard[stream].append(outputs.audio[row, 0, : outputs.audio_lengths[row]])
         if sent == [stream.shape[-1] for stream in streams]:
@@ -130,14 +130,14 @@ def test_twenty_interleaved_streams_on_one_model(model):
     alone = []
     for stream in streams:
         cache = model.init_cache("decoder")
-        alone.append(torch.cat([model.decode(c, past_key_values=cache).audio for c in stream.split(3, -1)], dim=-1))
+        alone.append(torch.cat([model.decode(c, cache=cache).audio for c in stream.split(3, -1)], dim=-1))
     caches = [model.init_cache("decoder") for _ in streams]
     chunks = [list(stream.split(3, dim=-1)) for stream in streams]
     together = [[] for _ in streams]
     while any(chunks):
         for index, remaining in enumerate(chunks):
             if remaining:
-                outputs = model.decode(remaining.pop(0), past_key_values=caches[index])
+                outputs = model.decode(remaining.pop(0), cache=caches[index])
                 together[index].append(outputs.audio)
     for one, other in zip(alone, together):
         torch.testing.assert_close(torch.cat(other, dim=-1), one, atol=0, rtol=0)
@@ -164,7 +164,7 @@ def test_compiled_streaming_step(model, codes):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     cache = model.init_cache("decoder", batch_size=2)
-    audio = [step(part, past_key_values=cache).audio for part in codes.split(1, dim=-1)]
+    audio = [step(part, cache=cache).audio for part in codes.split(1, dim=-1)]
     assert_close(torch.cat(audio, dim=-1), expected)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
@@ -176,7 +176,7 @@ def test_compiled_streaming_step_of_the_encoder(model, waves):
     torch._dynamo.reset()
     cache = model.init_cache("encoder", batch_size=2)
     parts = waves.split(model.config.downsample_rate, dim=-1)
-    codes = [step(part, past_key_values=cache).audio_codes for part in parts]
+    codes = [step(part, cache=cache).audio_codes for part in parts]
     torch.testing.assert_close(torch.cat(codes, dim=-1), expected)
 
 

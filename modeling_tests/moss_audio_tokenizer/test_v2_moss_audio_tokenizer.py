@@ -141,13 +141,13 @@ def test_two_channels_are_one_stream_at_twice_the_rate(stereo, waves):
 @pytest.mark.parametrize("chunk", [1, 2, 5, 8, 9, 17])
 def test_streamed_chunks_equal_the_whole(stereo, waves, chunk):
     cache = stereo.init_cache("encoder", batch_size=2)
-    parts = [stereo.encode(part, past_key_values=cache).audio_codes for part in waves.split(chunk * 4, dim=-1)]
+    parts = [stereo.encode(part, cache=cache).audio_codes for part in waves.split(chunk * 4, dim=-1)]
     with torch.enable_grad():
         codes = stereo.encode(waves).audio_codes
         audio = stereo.decode(codes).audio
     assert torch.equal(torch.cat(parts, dim=-1), codes)
     cache = stereo.init_cache("decoder", batch_size=2)
-    parts = [stereo.decode(part, past_key_values=cache).audio for part in codes.split(chunk, dim=-1)]
+    parts = [stereo.decode(part, cache=cache).audio for part in codes.split(chunk, dim=-1)]
     torch.testing.assert_close(torch.cat(parts, dim=-1), audio, atol=1e-5, rtol=0)
     chunked = stereo.decode(codes, chunk_duration=chunk / stereo.config.frame_rate).audio
     torch.testing.assert_close(chunked, audio, atol=1e-5, rtol=0)

@@ -10,6 +10,7 @@ from transformers import CompileConfig, GenerationConfig, StaticCache, StoppingC
 from transformers.generation.streamers import BaseStreamer
 
 from transformers_moss_tts import MossTTSDelayModel, MossTTSFrameStreamer
+from transformers_moss_tts.compatibility import CACHE_NAME
 from transformers_moss_tts.moss_tts_delay.delay_pattern import apply_delay_pattern, undo_delay_pattern
 
 
@@ -320,7 +321,7 @@ def test_a_static_cache_gives_the_same(model):
     expected = model.generate(**inputs, **options)
     assert torch.equal(model.generate(**inputs, **options, cache_implementation="static"), expected)
     cache = StaticCache(model.config.get_text_config(), max_cache_len=64)
-    assert torch.equal(model.generate(**inputs, **options, past_key_values=cache), expected)
+    assert torch.equal(model.generate(**inputs, **options, cache=cache), expected)
     assert torch.equal(model.generate(**inputs, **options, use_cache=False), expected)
 
 
@@ -354,7 +355,7 @@ def test_logits_hidden_states_and_attentions_on_request(model):
         assert len(kept) == 7
     assert outputs.logits[3].shape == (2, 100)
     assert outputs.audio_logits[3].shape == (2, 4, 17)
-    assert outputs.past_key_values.get_seq_length() == 9 + 6
+    assert outputs[CACHE_NAME].get_seq_length() == 9 + 6
 
 
 def test_generation_config_is_saved_and_loaded(tmp_path):

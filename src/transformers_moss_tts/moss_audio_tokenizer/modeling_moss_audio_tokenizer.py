@@ -25,6 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..compatibility import takes_past_key_values
 from ..loading.remote_code import RemoteCodeMixin
 from ..loading.strict_loading import StrictLoadingMixin
 from ..modules.rotary import apply_rotary_embedding, rotary_embedding
@@ -43,14 +44,14 @@ class MossAudioTokenizerEncoderOutput(ModelOutput):
         Number of whole frames of audio of each row.
     encoder_hidden_states (`torch.FloatTensor` of shape `(batch_size, hidden_size, frames)`):
         Output of the encoder before quantization.
-    past_key_values (`MossAudioTokenizerCache`, *optional*):
+    cache (`MossAudioTokenizerCache`, *optional*):
         The cache that was passed, advanced by this chunk.
     """
 
     audio_codes: torch.LongTensor | None = None
     audio_codes_lengths: torch.LongTensor | None = None
     encoder_hidden_states: torch.FloatTensor | None = None
-    past_key_values: MossAudioTokenizerCache | None = None
+    cache: MossAudioTokenizerCache | None = None
 
 
 @auto_docstring
@@ -61,13 +62,13 @@ class MossAudioTokenizerDecoderOutput(ModelOutput):
         Waveform, zero past `audio_lengths`.
     audio_lengths (`torch.LongTensor` of shape `(batch_size,)`):
         Number of samples of each row.
-    past_key_values (`MossAudioTokenizerCache`, *optional*):
+    cache (`MossAudioTokenizerCache`, *optional*):
         The cache that was passed, advanced by this chunk.
     """
 
     audio: torch.FloatTensor | None = None
     audio_lengths: torch.LongTensor | None = None
-    past_key_values: MossAudioTokenizerCache | None = None
+    cache: MossAudioTokenizerCache | None = None
 
 
 @auto_docstring
@@ -162,7 +163,7 @@ class MossAudioTokenizerAttention(nn.Module):
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         blocks: list[AttentionBlock],
-        past_key_values: MossAudioTokenizerCache | None = None,
+        layer_past: MossAudioTokenizerCache | None = None,
         lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         in_proj, out_proj = self._projections()
@@ -170,8 +171,8 @@ class MossAudioTokenizerAttention(nn.Module):
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
         query = apply_rotary_embedding(query, *position_embeddings)
         key = apply_rotary_embedding(key, *position_embeddings)
-        if past_key_values is not None:
-            key, value = past_key_values.update(self.layer_idx, key, value, lengths)
+        if layer_past is not None:
+            key, value = layer_past.update(self.layer_idx, key, value, lengths)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -250,13 +251,13 @@ class MossAudioTokenizerTransformer(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        past_key_values: MossAudioTokenizerCache | None = None,
+        cache: MossAudioTokenizerCache | None = None,
         frame_lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
         past_lengths = lengths = None
-        if past_key_values is not None:
-            past_lengths = past_key_values.num_frames.to(hidden_states.device) * self.steps_per_frame
+        if cache is not None:
+            past_lengths = cache.num_frames.to(hidden_states.device) * self.steps_per_frame
             positions = positions + past_lengths[:, None]
             lengths = None if frame_lengths is None else frame_lengths * self.steps_per_frame
         blocks = plan_attention_blocks(
@@ -273,7 +274,8 @@ class MossAudioTokenizerTransformer(nn.Module):
                 hidden_states,
                 position_embeddings=position_embeddings,
                 blocks=blocks,
-                past_key_values=past_key_values,
+                # By this name transformers leaves a cache out of gradient checkpointing, in every version.
+                layer_past=cache,
                 lengths=lengths,
             )
         return hidden_states
@@ -448,7 +450,6 @@ class MossAudioTokenizerPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, Pre
         "MossAudioTokenizerV2TransformerLayer",
         "MossAudioTokenizerResidualLFQ",
     ]
-    _skip_keys_device_placement = ["past_key_values"]
     _keep_in_fp32_modules_strict = ["quantizer"]
     _supports_flash_attn = True
     _supports_sdpa = True
@@ -511,13 +512,14 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         """
         return MossAudioTokenizerCache(self.config, part, batch_size, device=self.device, dtype=self.dtype)
 
+    @takes_past_key_values
     @can_return_tuple
     def encode(
         self,
         input_values: torch.FloatTensor,
         padding_mask: torch.Tensor | None = None,
         num_quantizers: int | None = None,
-        past_key_values: MossAudioTokenizerCache | None = None,
+        cache: MossAudioTokenizerCache | None = None,
         chunk_duration: float | None = None,
         return_dict: bool | None = None,
     ) -> MossAudioTokenizerEncoderOutput:
@@ -534,7 +536,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
                 True where there is audio.
             num_quantizers (`int`, *optional*, defaults to all):
                 Number of codebooks.
-            past_key_values ([`MossAudioTokenizerCache`], *optional*):
+            cache ([`MossAudioTokenizerCache`], *optional*):
                 Streaming: the state of these streams, from [`~MossAudioTokenizerModel.init_cache`]. The chunk must be
                 whole frames; a row that has no frame in `padding_mask` is left as it was.
             chunk_duration (`float`, *optional*):
@@ -545,20 +547,21 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
             ValueError: for a wrong shape, no, NaN or infinite audio, a part of a frame, a foreign cache.
             TypeError: for input that is not a floating point tensor.
         """
-        input_values, lengths = self._check_audio(input_values, padding_mask, past_key_values)
+        input_values, lengths = self._check_audio(input_values, padding_mask, cache)
         num_quantizers = self._check_num_quantizers(num_quantizers)
         chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[-1] // self.config.downsample_rate)
         if chunk_frames is not None:
-            return self._encode_chunks(input_values, lengths, num_quantizers, past_key_values, chunk_frames)
-        return self._encode_frames(input_values, lengths, num_quantizers, past_key_values)
+            return self._encode_chunks(input_values, lengths, num_quantizers, cache, chunk_frames)
+        return self._encode_frames(input_values, lengths, num_quantizers, cache)
 
+    @takes_past_key_values
     @can_return_tuple
     def decode(
         self,
         audio_codes: torch.LongTensor,
         padding_mask: torch.Tensor | None = None,
         num_quantizers: int | None = None,
-        past_key_values: MossAudioTokenizerCache | None = None,
+        cache: MossAudioTokenizerCache | None = None,
         chunk_duration: float | None = None,
         return_dict: bool | None = None,
     ) -> MossAudioTokenizerDecoderOutput:
@@ -572,7 +575,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
                 True where there are codes; what stands elsewhere is not read.
             num_quantizers (`int`, *optional*, defaults to all of `audio_codes`):
                 Use the first codebooks only (a lower bitrate).
-            past_key_values ([`MossAudioTokenizerCache`], *optional*):
+            cache ([`MossAudioTokenizerCache`], *optional*):
                 Streaming: the state of these streams, from [`~MossAudioTokenizerModel.init_cache`]. A row that has no
                 frame in `padding_mask` is left as it was.
             chunk_duration (`float`, *optional*):
@@ -583,11 +586,11 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
             ValueError: for a wrong shape or number of codebooks, no codes, codes out of range, a foreign cache.
             TypeError: for codes that are not integers.
         """
-        audio_codes, lengths = self._check_codes(audio_codes, padding_mask, num_quantizers, past_key_values)
+        audio_codes, lengths = self._check_codes(audio_codes, padding_mask, num_quantizers, cache)
         chunk_frames = self._chunk_frames(chunk_duration, audio_codes.shape[2])
         if chunk_frames is not None:
-            return self._decode_chunks(audio_codes, lengths, past_key_values, chunk_frames)
-        return self._decode_frames(audio_codes, lengths, past_key_values)
+            return self._decode_chunks(audio_codes, lengths, cache, chunk_frames)
+        return self._decode_frames(audio_codes, lengths, cache)
 
     @can_return_tuple
     @auto_docstring
@@ -638,89 +641,89 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         return MossAudioTokenizerOutput(audio, decoded.audio_lengths, codes, lengths, quantized, *losses)
 
     def _run_encoder(
-        self, input_values: torch.Tensor, lengths: torch.Tensor, past_key_values: MossAudioTokenizerCache | None = None
+        self, input_values: torch.Tensor, lengths: torch.Tensor, cache: MossAudioTokenizerCache | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         frame_lengths = lengths // self.config.downsample_rate
         padded = nn.functional.pad(input_values, (0, -input_values.shape[-1] % self.config.downsample_rate))
         hidden_states = interleave_channels(padded).to(self.dtype)[..., None]
         for module in self.encoder:
-            hidden_states = module(hidden_states, past_key_values, frame_lengths)
-        if past_key_values is not None:
-            past_key_values.num_frames.add_(frame_lengths)
+            hidden_states = module(hidden_states, cache, frame_lengths)
+        if cache is not None:
+            cache.num_frames.add_(frame_lengths)
         return hidden_states.transpose(1, 2), frame_lengths
 
     def _run_decoder(
         self,
         quantized: torch.Tensor,
         frame_lengths: torch.Tensor,
-        past_key_values: MossAudioTokenizerCache | None = None,
+        cache: MossAudioTokenizerCache | None = None,
     ) -> MossAudioTokenizerDecoderOutput:
         hidden_states = quantized.transpose(1, 2).to(self.dtype)
         for module in self.decoder:
-            hidden_states = module(hidden_states, past_key_values, frame_lengths)
-        if past_key_values is not None:
-            past_key_values.num_frames.add_(frame_lengths)
+            hidden_states = module(hidden_states, cache, frame_lengths)
+        if cache is not None:
+            cache.num_frames.add_(frame_lengths)
         lengths = frame_lengths * self.config.downsample_rate
         audio = split_channels(hidden_states[..., 0], self.config.num_channels)
         is_audio = torch.arange(audio.shape[2], device=audio.device) < lengths[:, None]
-        return MossAudioTokenizerDecoderOutput(audio * is_audio[:, None], lengths, past_key_values)
+        return MossAudioTokenizerDecoderOutput(audio * is_audio[:, None], lengths, cache)
 
     def _encode_frames(
         self,
         input_values: torch.Tensor,
         lengths: torch.Tensor,
         num_quantizers: int,
-        past_key_values: MossAudioTokenizerCache | None = None,
+        cache: MossAudioTokenizerCache | None = None,
     ) -> MossAudioTokenizerEncoderOutput:
-        hidden_states, frame_lengths = self._run_encoder(input_values, lengths, past_key_values)
+        hidden_states, frame_lengths = self._run_encoder(input_values, lengths, cache)
         codes = self.quantizer(hidden_states, frame_lengths, num_quantizers)[1]
-        return MossAudioTokenizerEncoderOutput(codes, frame_lengths, hidden_states, past_key_values)
+        return MossAudioTokenizerEncoderOutput(codes, frame_lengths, hidden_states, cache)
 
     def _decode_frames(
         self,
         audio_codes: torch.Tensor,
         frame_lengths: torch.Tensor,
-        past_key_values: MossAudioTokenizerCache | None = None,
+        cache: MossAudioTokenizerCache | None = None,
     ) -> MossAudioTokenizerDecoderOutput:
-        return self._run_decoder(self.quantizer.decode(audio_codes), frame_lengths, past_key_values)
+        return self._run_decoder(self.quantizer.decode(audio_codes), frame_lengths, cache)
 
     def _encode_chunks(
         self,
         input_values: torch.Tensor,
         lengths: torch.Tensor,
         num_quantizers: int,
-        past_key_values: MossAudioTokenizerCache | None,
+        cache: MossAudioTokenizerCache | None,
         chunk_frames: int,
     ) -> MossAudioTokenizerEncoderOutput:
         step = chunk_frames * self.config.downsample_rate
-        cache = past_key_values or self.init_cache("encoder", input_values.shape[0])
+        state = cache or self.init_cache("encoder", input_values.shape[0])
         chunks = [
-            self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, cache)
+            self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, state)
             for start, chunk in _split(input_values, step)
         ]
         return MossAudioTokenizerEncoderOutput(
             audio_codes=torch.cat([chunk.audio_codes for chunk in chunks], dim=-1),
             audio_codes_lengths=lengths // self.config.downsample_rate,
             encoder_hidden_states=torch.cat([chunk.encoder_hidden_states for chunk in chunks], dim=-1),
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
     def _decode_chunks(
         self,
         audio_codes: torch.Tensor,
         lengths: torch.Tensor,
-        past_key_values: MossAudioTokenizerCache | None,
+        cache: MossAudioTokenizerCache | None,
         chunk_frames: int,
     ) -> MossAudioTokenizerDecoderOutput:
-        cache = past_key_values or self.init_cache("decoder", audio_codes.shape[1])
+        state = cache or self.init_cache("decoder", audio_codes.shape[1])
         chunks = [
-            self._decode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), cache)
+            self._decode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), state)
             for start, chunk in _split(audio_codes, chunk_frames)
         ]
         return MossAudioTokenizerDecoderOutput(
             audio=torch.cat([chunk.audio for chunk in chunks], dim=-1),
             audio_lengths=lengths * self.config.downsample_rate,
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
     def _chunk_frames(self, chunk_duration: float | None, num_frames: int) -> int | None:
@@ -752,7 +755,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         self,
         input_values: torch.Tensor,
         padding_mask: torch.Tensor | None,
-        past_key_values: MossAudioTokenizerCache | None,
+        cache: MossAudioTokenizerCache | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms `(batch_size, channels, samples)`, zero where there is no audio, and their lengths in samples."""
         if not isinstance(input_values, torch.Tensor) or not input_values.is_floating_point():
@@ -775,19 +778,19 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         if padding_mask is not None:
             is_audio = torch.arange(num_samples, device=input_values.device) < lengths[:, None]
             input_values = input_values.masked_fill(~is_audio[:, None], 0)
-        if past_key_values is not None:
-            self._check_cache(past_key_values, "encoder", batch_size)
+        if cache is not None:
+            self._check_cache(cache, "encoder", batch_size)
         if torch.compiler.is_compiling():
             return input_values, lengths
         if not torch.isfinite(input_values).all():
             raise ValueError("`input_values` has NaN or infinite samples: check how the audio was read.")
         frame = self.config.downsample_rate
-        if past_key_values is None and (lengths < frame).any():
+        if cache is None and (lengths < frame).any():
             raise ValueError(
                 f"Every row needs at least one frame of audio, {frame} samples ({1 / self.config.frame_rate:g} s), got "
                 f"{lengths.tolist()}. Pad short audio with zeros."
             )
-        if past_key_values is not None and (num_samples % frame or (lengths % frame).any()):
+        if cache is not None and (num_samples % frame or (lengths % frame).any()):
             raise ValueError(
                 f"A chunk of a stream must be a whole number of frames of {frame} samples, got {num_samples} samples "
                 f"and lengths {lengths.tolist()}. Keep the rest for the next chunk; pad the last one with zeros."
@@ -799,7 +802,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         audio_codes: torch.Tensor,
         padding_mask: torch.Tensor | None,
         num_quantizers: int | None,
-        past_key_values: MossAudioTokenizerCache | None,
+        cache: MossAudioTokenizerCache | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes `(num_quantizers, batch_size, frames)`, 0 where there are none, and their lengths in frames."""
         if not isinstance(audio_codes, torch.Tensor) or audio_codes.is_floating_point() or audio_codes.is_complex():
@@ -832,8 +835,8 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
         if padding_mask is not None:
             is_audio = torch.arange(num_frames, device=audio_codes.device) < lengths[:, None]
             audio_codes = audio_codes.masked_fill(~is_audio, 0)
-        if past_key_values is not None:
-            self._check_cache(past_key_values, "decoder", batch_size)
+        if cache is not None:
+            self._check_cache(cache, "decoder", batch_size)
         if torch.compiler.is_compiling():
             return audio_codes, lengths
         low, high = (int(bound) for bound in audio_codes.aminmax())
@@ -847,7 +850,7 @@ class MossAudioTokenizerModel(MossAudioTokenizerPreTrainedModel):
     def _check_cache(self, cache: MossAudioTokenizerCache, part: str, batch_size: int) -> None:
         if not isinstance(cache, MossAudioTokenizerCache):
             raise TypeError(
-                f"`past_key_values` must be a MossAudioTokenizerCache, got {type(cache).__name__}. Make one with "
+                f"`cache` must be a MossAudioTokenizerCache, got {type(cache).__name__}. Make one with "
                 f"`model.init_cache({part!r}, batch_size={batch_size})`."
             )
         expected = MossAudioTokenizerCache.expected_layer_shapes(self.config, part)

@@ -26,6 +26,7 @@ from transformers.utils import (
     logging,
 )
 
+from ..compatibility import CACHE_NAME
 from ..loading.remote_code import RemoteCodeConfigMixin
 
 
@@ -108,7 +109,7 @@ class MossTTSConfig(RemoteCodeConfigMixin, PreTrainedConfig):
     # Keys of config.json that no other configuration of the same `model_type` has.
     distinctive_keys: ClassVar[tuple[str, ...]] = ()
     sub_configs = {"language_config": Qwen3Config}
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = [CACHE_NAME]
     # The names of the native port under review in transformers (pull request 46447).
     attribute_map = {
         "n_codebooks": "n_vq",

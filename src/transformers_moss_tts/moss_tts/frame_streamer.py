@@ -41,7 +41,7 @@ class MossTTSFrameStreamer(BaseStreamer):
     >>> Thread(target=model.generate, kwargs=inputs | {"streamer": streamer}).start()
     >>> cache = codec.init_cache("decoder")
     >>> for codes in streamer:  # (1, n_vq)
-    ...     audio = codec.decode(codes.T, past_key_values=cache).audio
+    ...     audio = codec.decode(codes.T, cache=cache).audio
     ```
     """
 

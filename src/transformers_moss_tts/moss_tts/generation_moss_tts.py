@@ -24,6 +24,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 from transformers.utils import logging
 
+from ..compatibility import CACHE_NAME, takes_either_cache_name
 from ..modules.few_row_linear import ready_weights
 from ..moss_tts_delay.delay_pattern import DelayPatternState, split_audio_codes
 from .growing_cache import let_grow
@@ -75,8 +76,8 @@ class MossTTSGenerateOutput(GenerateDecoderOnlyOutput):
             Scores of the codebooks of every step, `(batch_size, n_vq, audio_vocab_size + 1)`.
         attentions, hidden_states (`tuple(tuple(torch.FloatTensor))`, *optional*):
             Of every step, as transformers returns them.
-        past_key_values (`Cache`, *optional*):
-            Keys and values of the backbone.
+        cache (`Cache`, *optional*):
+            Keys and values of the backbone; `past_key_values` before transformers 5.24.
         audio_codes (`list[torch.LongTensor]`):
             The generated codes of every row, `(frames, n_vq)`, no longer delayed and without those of the prompt. Only
             complete frames; the spans of a row that has several are joined.
@@ -137,6 +138,7 @@ class MossTTSGenerationMixin(GenerationMixin):
         if not loaded._from_model_config:
             self.generation_config.update(allow_custom_entries=True, **loaded.to_diff_dict())
 
+    @takes_either_cache_name
     @torch.no_grad()
     def generate(
         self,
@@ -235,11 +237,11 @@ class MossTTSGenerationMixin(GenerationMixin):
         return generation_config, model_kwargs
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        is_given = model_kwargs.get("past_key_values") is not None
+        is_given = model_kwargs.get(CACHE_NAME) is not None
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE_NAME)
         if type(cache) is DynamicCache and not is_given and not cache.offloading:
-            model_kwargs["past_key_values"] = let_grow(cache)
+            model_kwargs[CACHE_NAME] = let_grow(cache)
 
     def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
         if generation_mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
@@ -316,7 +318,7 @@ class MossTTSGenerationMixin(GenerationMixin):
                 # Other processes still run: keep their collectives company.
                 self(input_ids=loop.sequences[:, -1:], use_cache=False)
                 continue
-            model_kwargs["past_key_values"] = outputs.past_key_values
+            model_kwargs[CACHE_NAME] = getattr(outputs, CACHE_NAME)
             del outputs
             model_inputs = self.prepare_inputs_for_generation(**loop.next_inputs(model_kwargs))
             outputs = model_forward(**model_inputs, **forward_options, return_dict=True)
@@ -336,10 +338,10 @@ class MossTTSGenerationMixin(GenerationMixin):
         prefix_codes, audio_codes = self.split_audio_codes(sequences, prompt_length)
         return MossTTSGenerateOutput(
             sequences=sequences,
-            past_key_values=model_kwargs.get("past_key_values"),
             audio_codes=audio_codes,
             prefix_codes=prefix_codes,
             reached_limit=reached_limit,
+            **{CACHE_NAME: model_kwargs.get(CACHE_NAME)},
             **record.kept,
         )
 
@@ -382,7 +384,7 @@ class _GenerationBuffers:
             "position_ids": self.position_ids[:, first : self.length],
         }
         if self.attention_mask is not None:
-            inputs["attention_mask"] = self._mask(model_kwargs.get("past_key_values"), use_cache)
+            inputs["attention_mask"] = self._mask(model_kwargs.get(CACHE_NAME), use_cache)
         return inputs
 
     def _mask(self, cache: Cache | None, use_cache: bool) -> torch.Tensor:

@@ -23,6 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..compatibility import CACHE_NAME, takes_past_key_values
 from ..loading.remote_code import RemoteCodeMixin
 from ..loading.strict_loading import StrictLoadingMixin
 from ..modules.few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
@@ -46,8 +47,6 @@ class MossTTSDelayOutputWithPast(ModelOutput):
         Mean cross entropy of the text channel and of every codebook.
     channel_counts (`torch.LongTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
         Number of labels that each of them is the mean of.
-    past_key_values (`Cache`, *optional*):
-        Keys and values of the backbone.
     """
 
     loss: torch.FloatTensor | None = None
@@ -55,7 +54,10 @@ class MossTTSDelayOutputWithPast(ModelOutput):
     audio_logits: torch.FloatTensor | None = None
     channel_losses: torch.FloatTensor | None = None
     channel_counts: torch.LongTensor | None = None
-    past_key_values: Cache | None = None
+    if CACHE_NAME == "cache":
+        cache: Cache | None = None
+    else:
+        past_key_values: Cache | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -80,7 +82,6 @@ class MossTTSDelayPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTraine
     input_modalities = ("text", "audio")
     supports_gradient_checkpointing = True
     _no_split_modules = ["Qwen3DecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -138,6 +139,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
     def set_output_embeddings(self, value: nn.Linear):
         self.text_head = value
 
+    @takes_past_key_values
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -145,7 +147,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -158,6 +160,9 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         r"""
         input_ids (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
             Text tokens in channel 0, codes in the others (`audio_pad_code` where there is no audio).
+        cache (`Cache`, *optional*):
+            Keys and values of the backbone for the positions before `input_ids`. Also taken as `past_key_values`, its name
+            before transformers 5.24.0.
         labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`, *optional*):
             What every position has to predict, already shifted by one: `labels[:, t]` is `input_ids[:, t + 1]`. -100 and,
             in the audio channels, the pad code are ignored.
@@ -189,8 +194,8 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
+            **{CACHE_NAME: cache},
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -209,9 +214,9 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
             audio_logits=audio_logits,
             channel_losses=channel_losses,
             channel_counts=channel_counts,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
     def embed(self, input_ids: torch.LongTensor) -> torch.Tensor:

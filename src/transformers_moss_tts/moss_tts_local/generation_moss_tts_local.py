@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from transformers.generation import GenerationConfig
 
+from ..compatibility import CACHE_NAME
 from ..moss_tts.generation_moss_tts import GENERATION_DEFAULTS, MossTTSGenerationMixin, TokenDraw
 from .frames import split_frames
 
@@ -59,7 +60,7 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
 
     def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
         # Without the warning that nothing is compiled: the local transformer is, whatever cache the backbone has.
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE_NAME)
         return (
             cache is not None
             and cache.is_compileable

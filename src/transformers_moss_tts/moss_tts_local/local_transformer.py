@@ -289,6 +289,6 @@ class MossTTSLocalGPT2Transformer(nn.Module):
 
 def _mask_of(config, hidden_states: torch.Tensor, cache: LocalCache | StaticLocalCache | None) -> torch.Tensor | None:
     if hidden_states.shape[1] > 1:
-        return create_causal_mask(config, hidden_states, attention_mask=None, past_key_values=None)
+        return create_causal_mask(config, hidden_states, None, None)
     # A position that follows on a cache may see all that is in it.
     return None if cache is None else cache.mask(hidden_states.dtype)

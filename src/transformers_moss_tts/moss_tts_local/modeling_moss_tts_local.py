@@ -27,6 +27,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
+from ..compatibility import CACHE_NAME, takes_past_key_values
 from ..loading.remote_code import RemoteCodeMixin
 from ..loading.strict_loading import StrictLoadingMixin
 from ..modules.few_row_linear import FewRowModule, JoinedLinears, few_row_linear, use_few_row_linears
@@ -69,7 +70,10 @@ class MossTTSLocalOutputWithPast(ModelOutput):
     channel_losses: torch.FloatTensor | None = None
     channel_counts: torch.LongTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
-    past_key_values: Cache | None = None
+    if CACHE_NAME == "cache":
+        cache: Cache | None = None
+    else:
+        past_key_values: Cache | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -81,7 +85,6 @@ class MossTTSLocalPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTraine
     input_modalities = ("text", "audio")
     supports_gradient_checkpointing = True
     _no_split_modules = ["Qwen3DecoderLayer", "MossTTSLocalQwen3Layer", "MossTTSLocalGPT2Layer"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_attention_backend = True
@@ -157,6 +160,7 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         super().set_attn_implementation(*args, **kwargs)
         self.local_transformer.config._attn_implementation = self.config.language_config._attn_implementation
 
+    @takes_past_key_values
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -164,7 +168,7 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -177,6 +181,9 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         r"""
         input_ids (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
             Text tokens in channel 0, codes in the others (`audio_pad_code` where there is no audio).
+        cache (`Cache`, *optional*):
+            Keys and values of the backbone for the positions before `input_ids`. Also taken as `past_key_values`, its name
+            before transformers 5.24.0.
         labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`, *optional*):
             What every position has to predict, already shifted by one. -100 and, in the audio channels, the pad code are
             ignored. The local transformer is fed with them.
@@ -198,8 +205,8 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
+            **{CACHE_NAME: cache},
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -217,9 +224,9 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
             channel_losses=channel_losses,
             channel_counts=channel_counts,
             last_hidden_state=hidden_states,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
     def embed(self, input_ids: torch.LongTensor, num_codebooks: int | None = None) -> torch.Tensor:

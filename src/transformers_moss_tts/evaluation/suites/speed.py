@@ -177,7 +177,7 @@ def _decode_first_frame(codec, streamer: MossTTSFrameStreamer) -> float | None:
     codes = next(iter(streamer), None)
     if codes is None:
         return None
-    codec.decode(codes.T[:, None].to(codec.device), past_key_values=codec.init_cache("decoder")).audio.cpu()
+    codec.decode(codes.T[:, None].to(codec.device), cache=codec.init_cache("decoder")).audio.cpu()
     return time.perf_counter()
 
 
