@@ -135,7 +135,7 @@ def _make_delay_speak(tensors: Tensors, config: dict[str, Any]) -> None:
     head = tensors["lm_heads.0.weight"]
     head *= 0.1
     head[:, 0] = 0
-    scores = {"audio_start": 3.0, "im_end": 3.5, "audio_assistant_gen_slot": 0.5}
+    scores = {"audio_start": 3.0, "im_end": 3.5, "audio_assistant_gen_slot": 0.65}
     _set_scores(head, scores, config)
 
 

@@ -13,6 +13,8 @@
 # limitations under the License.
 """Loading that refuses a checkpoint which does not fill the model exactly."""
 
+from .released_config import follow_attention_preference
+
 
 class StrictLoadingMixin:
     """
@@ -31,7 +33,10 @@ class StrictLoadingMixin:
                 caller gets both lists instead.
         """
         kwargs.setdefault("use_safetensors", True)
+        is_attention_given = kwargs.get("attn_implementation") is not None
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        if not is_attention_given:
+            follow_attention_preference(model)
         if output_loading_info:
             return model, info
         # Without a checkpoint (a config and a `state_dict` are given) nothing was promised.

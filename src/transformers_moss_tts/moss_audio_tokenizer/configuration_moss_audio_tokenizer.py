@@ -20,7 +20,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import auto_docstring
 
-from ..loading.remote_code import RemoteCodeConfigMixin
+from ..loading.released_config import ReleasedConfigMixin
 
 
 # Depth, width and heads of the transformer stages of the released 1.6B codec, encoder order (100 Hz to 12.5 Hz).
@@ -90,7 +90,7 @@ _QUANTIZER_TYPES = ("rlfq", "random_prefix_rlfq")
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-Audio-Tokenizer")
 @strict
-class MossAudioTokenizerConfig(RemoteCodeConfigMixin, PreTrainedConfig):
+class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
     r"""
     version (`str`, *optional*):
         Version written by the release. It is kept, not read.

@@ -19,18 +19,10 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.qwen3 import Qwen3Config
-from transformers.utils import (
-    is_flash_attn_2_available,
-    is_flash_attn_3_available,
-    is_torch_flex_attn_available,
-    logging,
-)
 
 from ..compatibility import CACHE_NAME
-from ..loading.remote_code import RemoteCodeConfigMixin
+from ..loading.released_config import ReleasedConfigMixin
 
-
-logger = logging.get_logger(__name__)
 
 # Largest sizes that a configuration may ask for, far above those of any model: what a file asks for is built before its weights
 # are looked at.
@@ -53,18 +45,10 @@ _LARGEST = {
     "local_ffn_hidden_size": 2**20,
     "additional_mlp_ffn_hidden_size": 2**20,
 }
-# Attention implementations that a config.json may name, and whether this machine has them.
-_ATTENTION_IMPLEMENTATIONS = {
-    "eager": lambda: True,
-    "sdpa": lambda: True,
-    "flex_attention": is_torch_flex_attn_available,
-    "flash_attention_2": is_flash_attn_2_available,
-    "flash_attention_3": is_flash_attn_3_available,
-}
 
 
 @strict
-class MossTTSConfig(RemoteCodeConfigMixin, PreTrainedConfig):
+class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
     """
     Base of the generators' configurations: a Qwen3 backbone, codebooks, and the text tokens around audio.
 
@@ -146,10 +130,7 @@ class MossTTSConfig(RemoteCodeConfigMixin, PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        """
-        As [`~transformers.PreTrainedConfig.from_dict`]. An `attn_implementation` of the file is a preference: where its package
-        or its device is missing, sdpa takes its place. One among `kwargs` is none.
-        """
+        """As [`~transformers.PreTrainedConfig.from_dict`], of files that describe this class alone."""
         if not cls.describes(config_dict):
             names = [other.__name__ for other in MossTTSConfig.__subclasses__() if other.describes(config_dict)]
             model_type = config_dict.get("model_type")
@@ -159,8 +140,6 @@ class MossTTSConfig(RemoteCodeConfigMixin, PreTrainedConfig):
                 f"The configuration is one of {found}, not of {cls.__name__}: {way_out}AutoConfig and AutoModel, which choose "
                 "the class themselves."
             )
-        if kwargs.get("attn_implementation") is None:
-            config_dict = config_dict | {"attn_implementation": _available(config_dict.get("attn_implementation"))}
         return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs):
@@ -230,16 +209,6 @@ def check_sizes(sizes: dict[str, Any], prefix: str = "") -> None:
         size = sizes.get(name)
         if size is not None and not 1 <= size <= largest:
             raise ValueError(f"`{prefix}{name}` must be at least 1 and at most {largest}, got {size}.")
-
-
-def _available(implementation: str | None) -> str | None:
-    if implementation is None or _ATTENTION_IMPLEMENTATIONS.get(implementation, lambda: False)():
-        return implementation
-    logger.warning_once(
-        f"config.json prefers the attention implementation {implementation!r}, which this machine lacks: sdpa is used. Pass "
-        "`attn_implementation` to choose another one."
-    )
-    return "sdpa"
 
 
 __all__ = ["MossTTSConfig"]

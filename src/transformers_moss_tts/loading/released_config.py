@@ -1,0 +1,94 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Configurations as strangers write them: what a config.json says of the machine is a preference."""
+
+from typing import Any
+
+from torch import bfloat16, float16
+from transformers import PreTrainedModel
+from transformers.utils import is_flash_attn_2_available, logging
+
+from .remote_code import RemoteCodeConfigMixin
+
+
+logger = logging.get_logger(__name__)
+
+# Attention implementations that every machine has.
+_EVERYWHERE = ("eager", "sdpa", "flex_attention")
+_SPELLINGS = ("attn_implementation", "_attn_implementation")
+
+
+class ReleasedConfigMixin(RemoteCodeConfigMixin):
+    """
+    For configurations of released checkpoints. The `attn_implementation` of a config.json is a preference, as in the code that
+    the releases were made with: [`follow_attention_preference`] applies it where the machine has what it needs. The one that
+    a caller passes is an order, as in transformers.
+    """
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """As [`~transformers.PreTrainedConfig.from_dict`]."""
+        preference = None
+        if "attn_implementation" not in kwargs:
+            config_dict, preference = _without_attention_preference(config_dict)
+        result = super().from_dict(config_dict, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        config._attention_preference = preference
+        return result
+
+    @property
+    def attention_preference(self) -> str | None:
+        """Attention implementation that the config.json names, if not every machine has it."""
+        return getattr(self, "_attention_preference", None)
+
+    def to_dict(self) -> dict[str, Any]:
+        output = super().to_dict()
+        if preference := output.pop("_attention_preference", None):
+            output["attn_implementation"] = preference
+        return output
+
+
+def follow_attention_preference(model: PreTrainedModel) -> None:
+    """
+    Switches a loaded model to the attention implementation that its config.json prefers. Flash attention needs its package,
+    a GPU that holds the model, and weights in half precision; without them the model keeps what transformers chose, `sdpa`.
+    """
+    preference = model.config.attention_preference
+    if preference is None or preference == model.config._attn_implementation:
+        return
+    has_flash = preference == "flash_attention_2" and is_flash_attn_2_available()
+    is_served = model.device.type == "cuda" and model.dtype in (float16, bfloat16)
+    if preference in _EVERYWHERE or (has_flash and is_served):
+        model.set_attn_implementation(preference)
+        return
+    logger.info(
+        f"The config.json prefers the attention {preference!r}, which this model cannot have here: it has "
+        f"{model.config._attn_implementation!r}."
+    )
+
+
+def _without_attention_preference(fields: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The fields without implementations that a machine may lack, in nested configurations too, and the outermost of them."""
+    kept, preference = {}, None
+    for name, value in fields.items():
+        if name in _SPELLINGS and value is not None and value not in _EVERYWHERE:
+            preference = value
+        elif isinstance(value, dict):
+            kept[name] = _without_attention_preference(value)[0]
+        else:
+            kept[name] = value
+    return kept, preference
+
+
+__all__ = ["ReleasedConfigMixin", "follow_attention_preference"]
