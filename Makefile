@@ -11,8 +11,8 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python examples/demo.py --output demo
-	$(BIN)/python examples/codec_round_trip.py --output demo
+	$(BIN)/python examples/speak/demo.py --output demo
+	$(BIN)/python examples/speak/codec_round_trip.py --output demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto

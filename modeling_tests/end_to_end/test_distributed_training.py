@@ -35,7 +35,7 @@ def test_two_processes_train_what_one_does(config, expected, tmp_path):
     if "zero3" in config:
         pytest.importorskip("deepspeed")
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", ROOT / "examples" / "configs" / config, "--num_processes", "2"]
+    command += ["--config_file", ROOT / "examples" / "finetune" / config, "--num_processes", "2"]
     command += ["--mixed_precision", "no", "--main_process_port", "0"]
     ran = subprocess.run(
         [*command, distributed_training.__file__, tmp_path],

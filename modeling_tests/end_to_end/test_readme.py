@@ -22,7 +22,10 @@ REPLACED = {
 
 
 def test_every_block_runs(tmp_path):
-    subprocess.run([sys.executable, ROOT / "examples" / "random_checkpoint.py", tmp_path / "checkpoint"], check=True)
+    subprocess.run(
+        [sys.executable, ROOT / "examples" / "benchmarks" / "random_checkpoint.py", tmp_path / "checkpoint"],
+        check=True,
+    )
     voice = load_audio(ROOT / "examples" / "assets" / "reference.ogg", 24000)
     for name, seconds in (("voice", 2), ("recording", 3), ("beginning", 1), ("hello", 1), ("a", 1), ("b", 1)):
         save_audio(np.ascontiguousarray(voice[: seconds * 24000]), tmp_path / f"{name}.wav", 24000)

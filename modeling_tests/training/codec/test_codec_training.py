@@ -20,7 +20,6 @@ from transformers_moss_tts.training.codec.losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from transformers_moss_tts.training.phonetic_loss import phoneme_classes, phoneme_track
 from transformers_moss_tts.utils.multi_scale_mel import MultiScaleMelLoss
 
 
@@ -173,43 +172,6 @@ def test_the_decoder_alone_learns_while_codes_stay(tmp_path):
     assert changed and all(name.startswith(("decoder.", "quantizer.output_proj.")) for name in changed)
 
 
-def test_half_of_the_crops_are_decoded_from_given_codes(tmp_path):
-    recordings = tones(3, 0.3)  # shorter than a crop
-    codes = [np.full((len(recordings[0]) // 8, 2), number + 1) for number in range(3)]
-    options = arguments(tmp_path, decoder_only=True, batch_size=4)
-    trainer = CodecTrainer(small_model(), options, recordings, codes=codes)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    model.quantizer.dropout = 0.0
-    crops, given = trainer.crops.batch(0), trainer.crops.labels(0, codes, 8, padding=-1)
-    with torch.no_grad():
-        own, trained = model.eval()(crops), model.train()(crops)
-        expected = model.quantizer.decode(given.clamp(min=0).permute(2, 0, 1))
-    frames = len(codes[0])
-    torch.testing.assert_close(trained.quantized_states[:2, :, :frames], expected[:2, :, :frames])
-    assert (trained.quantized_states[:2] - own.quantized_states[:2])[..., :frames].abs().max() > 1e-2
-    # After the end of a recording, in the other half, and whenever it is not trained the codec's own codes are decoded.
-    torch.testing.assert_close(trained.quantized_states[:, :, frames:], own.quantized_states[:, :, frames:])
-    torch.testing.assert_close(trained.quantized_states[2:], own.quantized_states[2:])
-    trainer.train()
-    assert trainer.step == 6
-
-
-def test_given_codes_need_a_decoder_that_learns_alone(tmp_path):
-    codes = [np.zeros((10, 2), dtype=int)]
-    with pytest.raises(ValueError, match="decoder_only=True"):
-        CodecTrainer(small_model(), arguments(tmp_path), tones(1), codes=codes)
-    with pytest.raises(ValueError, match="got 1 of 2"):
-        CodecTrainer(small_model(), arguments(tmp_path, decoder_only=True), tones(2), codes=codes)
-
-
-def test_crops_start_at_hops():
-    ramp = np.arange(1, 3000, dtype=np.int16)
-    starts = {
-        int(crop[0] * 32767 + 0.5) - 1 for n in range(9) for crop in RandomCrops([ramp], 80, 4, 0, hop=16).batch(n)
-    }
-    assert len(starts) > 20 and all(start % 16 == 0 for start in starts)
-
-
 @pytest.mark.parametrize("changes", [{}, {"adversarial_start": 2}, {"codebook_decay": 0.9}, {"decoder_only": True}])
 def test_a_resumed_run_gives_the_same_weights(tmp_path, changes):
     whole = train(tmp_path / "whole", **changes)
@@ -262,55 +224,24 @@ def test_a_semantic_loss_reaches_the_encoder(tmp_path):
     assert seen == [((2, 12, 400), (2, 3200))]
 
 
-def test_phonemes_become_tracks():
-    said = [("k", 0.1, 0.2), ("a", 0.2, 0.32), ("t", 0.4, 0.5), ("a", 0.7, 0.8)]
-    phonemes = [{"symbol": symbol, "start": start, "end": end} for symbol, start, end in said]
-    classes = phoneme_classes([phonemes, None])
-    assert classes == {"a": 1, "k": 2, "t": 3}
-    # Of ten slots a second; the short gap before t is a transition, the long one after it silence.
-    assert phoneme_track(phonemes, 10, 10, classes).tolist() == [0, 2, 1, 1, 3, 0, 0, 1, 0, 0]
-    assert (phoneme_track(None, 3, 10, classes) == -1).all()
+class TextHead(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(12, 1)
+
+    def forward(self, states, crops):
+        return (self.linear(states.transpose(1, 2)) - 1).pow(2).mean()
 
 
-def test_labels_belong_to_the_crops():
-    ramps = [np.arange(100, 100 + length, dtype=np.int16) for length in (50, 90, 120)]
-    crops = RandomCrops(ramps, 80, 4, seed=0)
-    labels = crops.labels(3, [ramp[::8] for ramp in ramps], 8, padding=7)
-    samples = (crops.batch(3) * 32767).round().long()
-    assert labels.shape == (4, 10)
-    is_speech = samples[:, ::8] > 0
-    assert ((labels - samples[:, ::8])[is_speech].abs() <= 4).all() and (labels[~is_speech] == 7).all()
-    assert not is_speech.all()
-
-
-def test_the_first_codebook_learns_phonemes(tmp_path):
-    """Each recording is one phoneme, so that the loss can fall to nothing; and each is heard in every frame, by its level."""
-    recordings = [np.full(4808, level, np.int16) for level in (-20000, 2000, 20000)]
-    phonemes = [[{"symbol": symbol, "start": 0.0, "end": 1.0}] for symbol in "abc"]
-    settings = {"max_steps": 120, "learning_rate": 1e-2, "save_steps": 120, "eval_steps": 120, "logging_steps": 120}
-    weights = {"stft": 0.0, "mel": 1.0}
-    trainer = CodecTrainer(
-        small_model(),
-        arguments(tmp_path, codebook_decay=0.9, loss_weights=weights, **settings),
-        [*recordings, tones(4)[3]],
-        phonemes=[*phonemes, None],
-    )
-    losses = []
-    step = trainer._train_step
-    trainer._train_step = lambda crops: losses.append(step(crops)) or losses[-1]
-    trainer.train()
-    phonetic = torch.stack([values["phonetic"].detach() for values in losses])
-    assert phonetic[-10:].mean() < 0.5 * phonetic[:5].mean()
-    # A second run goes on with the head that it had.
-    again = CodecTrainer(small_model(1), arguments(tmp_path, codebook_decay=0.9), recordings, phonemes=phonemes)
-    again._resume()
-    torch.testing.assert_close(again.phonetic_loss.head.linear.weight, trainer.phonetic_loss.head.linear.weight)
-
-
-@pytest.mark.parametrize("phonemes,message", [([None], "1 of 6"), ([None] * 6, "any recording")])
-def test_bad_phonemes(tmp_path, phonemes, message):
-    with pytest.raises(ValueError, match=message):
-        CodecTrainer(small_model(), arguments(tmp_path), tones(), phonemes=phonemes)
+def test_the_parameters_of_a_semantic_loss_are_trained_and_saved(tmp_path):
+    torch.manual_seed(0)
+    head = TextHead()
+    before = head.linear.weight.detach().clone()
+    CodecTrainer(small_model(), arguments(tmp_path, max_steps=3), tones(), semantic_loss=head).train()
+    assert not torch.equal(head.linear.weight, before)
+    fresh = TextHead()
+    CodecTrainer(small_model(), arguments(tmp_path, max_steps=3), tones(), semantic_loss=fresh).train()
+    assert torch.equal(fresh.linear.weight, head.linear.weight)
 
 
 def train_one_of_two(rank: int, port: int, folder: str, changes: dict) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 
-# Measured in float32 on two cores with the layers of examples/benchmark_generation.py, in GB/s of weights that no cache holds:
+# Measured in float32 on two cores with the layers of examples/benchmarks/benchmark_generation.py, in GB/s of weights that no cache holds:
 # one row 8 to 13 as `nn.functional.linear`, 18 to 31 in blocks; 2 rows 15 the other way round, 12 to 16 packed; 4 rows 11 and
 # 13 to 20; 8 rows 6 to 11 the other way round, 7 to 13 as an operation of oneDNN, 12 to 22 packed.
 _FEW_ROWS = 8

@@ -15,42 +15,26 @@
 
 from .channel_metrics import channel_loss_metrics, keep_channel_losses
 from .code_encoding import encode_codes, serialise_lengths
-from .code_teacher import CodeTeacher, sound_features
 from .codec import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
-from .guided_training import GuidedDataCollator, GuidedTrainer, guided_attention_loss
 from .lora_presets import lora_target_modules
-from .phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
-from .phonetic_loss import PhonemeHead, PhoneticLoss, phoneme_classes
 from .speech_table import load_rows
 from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
 from .tts_data import TrainingSamples
 
 
 __all__ = [
-    "CodeTeacher",
     "CodecTrainer",
     "CodecTrainingArguments",
-    "GuidedDataCollator",
-    "GuidedTrainer",
     "MossTTSDataCollator",
-    "PhasedSamples",
-    "PhonemeHead",
-    "PhoneticLoss",
     "RandomCrops",
-    "TrainingPhase",
     "TrainingSamples",
     "channel_loss_metrics",
     "encode_codes",
     "encode_sample",
-    "guided_attention_loss",
     "keep_channel_losses",
-    "load_phases",
     "load_recordings",
     "load_rows",
     "lora_target_modules",
-    "phoneme_classes",
     "report_channel_weights",
-    "schedule_arguments",
     "serialise_lengths",
-    "sound_features",
 ]

@@ -16,7 +16,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..moss_tts.prompt import USER_FIELDS
@@ -34,7 +33,7 @@ def report_channel_weights(n_vq: int) -> list[float]:
     return [1.0, *([3.0, 3.0, 3.0, 2.0, 2.0, 2.0] + [1.0] * n_vq)[:n_vq]]
 
 
-def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, Any]:
+def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTensor]:
     """
     Turns a row into a training sample.
 
@@ -42,14 +41,11 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, Any]:
         processor ([`MossTTSDelayProcessor`]): of the model in training.
         row (`Mapping`): `text` and `codes` `(frames, n_vq)`, or `audio` instead of codes, and optionally what else a user
             message has: `reference` (recordings or codes), `language`, `tokens`, `instruction`, `quality`, `sound_event`,
-            `ambient_sound`. `reading`, pairs of seconds and of the share of the text's characters that is read by then, says
-            where in the text the recording is; `phonemes` (`symbol`, `start` and `end` in seconds) say what is heard
-            when. Other columns are ignored.
+            `ambient_sound`. Other columns are ignored.
 
     Returns:
         `input_ids` and `labels`, both `(length, 1 + n_vq)`. Labels are shifted: `labels[t]` is `input_ids[t + 1]` where that
-        belongs to the assistant's reply, -100 elsewhere and where a codebook is silent. With `reading` also `reading`
-        `(length,)`: the share that is read in the middle of the frame to predict, NaN where none is. `phonemes` are kept.
+        belongs to the assistant's reply, -100 elsewhere and where a codebook is silent.
 
     Raises:
         ValueError: if the row lacks text or codes, or the codes are none or of another codec.
@@ -69,20 +65,7 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, Any]:
     labels[prompt_length - 1 : -1] = input_ids[prompt_length:]
     is_silent = labels[:, 1:] == processor.model_config.audio_pad_code
     labels[:, 1:].masked_fill_(is_silent, _IGNORED)
-    sample = {"input_ids": input_ids, "labels": labels}
-    if row.get("reading") is not None:
-        sample["reading"] = _reading_of(row["reading"], labels[:, 1] != _IGNORED, processor.frame_rate)
-    if row.get("phonemes") is not None:
-        sample["phonemes"] = row["phonemes"]
-    return sample
-
-
-def _reading_of(pairs: list[tuple[float, float]], is_frame: torch.BoolTensor, frame_rate: float) -> torch.Tensor:
-    seconds, shares = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
-    frames = np.arange(int(is_frame.sum()))
-    reading = torch.full(is_frame.shape, float("nan"))
-    reading[is_frame] = torch.from_numpy(np.interp((frames + 0.5) / frame_rate, seconds, shares)).float()
-    return reading
+    return {"input_ids": input_ids, "labels": labels}
 
 
 def _reference_of(row: Mapping[str, Any]) -> list | None:

@@ -37,8 +37,8 @@ class TrainingSamples(TorchDataset):
     drawn anew each epoch, as they follow from the seed, the epoch and the sample alone.
 
     Args:
-        rows (`Dataset`): columns as for [`~transformers_moss_tts.training.encode_sample`], with `codes`; `speaker` where
-            references are drawn, and `recorded_codes` if `codes` are others than the recordings', which references then are.
+        rows (`Dataset`): columns as for [`~transformers_moss_tts.training.encode_sample`], with `codes`, and `speaker` where
+            references are drawn.
         processor ([`MossTTSDelayProcessor`]): of the model in training.
         serialisations (`tuple[str, ...]`): `"set"` writes `tokens` into the prompt, the row's or its number of frames,
             `"none"` does not; both, as in the report, by default.
@@ -54,6 +54,8 @@ class TrainingSamples(TorchDataset):
         ValueError: unknown serialisations, a share that is none, references without speakers, no rows, or codes of another
             codec or number of codebooks.
     """
+
+    _reference_column = "codes"
 
     def __init__(
         self,
@@ -87,7 +89,6 @@ class TrainingSamples(TorchDataset):
         if reference_share:
             for index, speaker in enumerate(rows["speaker"]):
                 self._by_speaker[speaker].append(index)
-        self._reference_column = "recorded_codes" if "recorded_codes" in rows.column_names else "codes"
         self.lengths = self._estimate_lengths()
         self._kept = [i for i, length in enumerate(self.lengths) if max_length is None or length <= max_length]
         if not self._kept:

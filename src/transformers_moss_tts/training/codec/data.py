@@ -59,7 +59,6 @@ class RandomCrops:
         batch_size (`int`): crops a batch.
         seed (`int`): of the draws.
         process_index, num_processes (`int`, *optional*): which share of the batches this process draws.
-        hop (`int`): crops start at multiples of so many samples.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class RandomCrops:
         seed: int,
         process_index: int = 0,
         num_processes: int = 1,
-        hop: int = 1,
     ):
         self.recordings = recordings
         self.weights = [len(recording) for recording in recordings]
@@ -79,7 +77,6 @@ class RandomCrops:
         self.seed = seed
         self.process_index = process_index
         self.num_processes = num_processes
-        self.hop = hop
 
     def batch(self, number: int) -> torch.Tensor:
         """Batch `number` of this process, `(batch_size, crop_samples)` in float32."""
@@ -89,21 +86,8 @@ class RandomCrops:
             row[: len(crop)] = crop
         return torch.from_numpy(crops).float() / 32767
 
-    def labels(self, number: int, tracks: list[np.ndarray], hop: int, padding: int) -> torch.LongTensor:
-        """
-        What the crops of batch `number` have in `tracks`, which hold a label (or a row of them) of each recording every `hop`
-        samples: `(batch_size, crop_samples // hop, ...)`; `padding` after the end of a recording.
-        """
-        labels = np.full((self.batch_size, self.crop_samples // hop, *tracks[0].shape[1:]), padding)
-        for row, (index, start) in zip(labels, self._draw(number)):
-            first = round(start / hop)
-            part = tracks[index][first : first + len(row)]
-            row[: len(part)] = part
-        return torch.from_numpy(labels)
-
     def _draw(self, number: int) -> list[tuple[int, int]]:
         """Recording and first sample of each crop."""
         draw = random.Random(f"{self.seed} {number * self.num_processes + self.process_index}")
         chosen = draw.choices(range(len(self.recordings)), weights=self.weights, k=self.batch_size)
-        spare = [max(0, len(self.recordings[index]) - self.crop_samples) // self.hop for index in chosen]
-        return [(index, draw.randint(0, hops) * self.hop) for index, hops in zip(chosen, spare)]
+        return [(index, draw.randint(0, max(0, self.weights[index] - self.crop_samples))) for index in chosen]

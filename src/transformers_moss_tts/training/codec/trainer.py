@@ -34,7 +34,6 @@ from ...audio_io import save_audio
 from ...moss_audio_tokenizer import MossAudioTokenizerModel
 from ...moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
 from ...utils.spectrograms import draw_spectrograms
-from ..phonetic_loss import SILENCE, SLOTS_A_FRAME, Phonemes, PhoneticLoss, phoneme_classes, phoneme_track
 from .codebook_refresh import CodebookAverager, CodebookRefresher
 from .data import RandomCrops
 from .discriminators import CodecDiscriminator
@@ -47,7 +46,7 @@ logger = logging.get_logger(__name__)
 SemanticLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def _report_weights() -> dict[str, float]:
+def _paper_weights() -> dict[str, float]:
     return {
         "semantic": 20.0,
         "mel": 15.0,
@@ -56,9 +55,11 @@ def _report_weights() -> dict[str, float]:
         "codebook": 1.0,
         "adversarial": 1.0,
         "feature_matching": 2.0,
-        # Not in the report: enough for the first codebook to become phonetic, at the weight of the mel loss above.
-        "phonetic": 8.0,
     }
+
+
+def _is_trained(loss: SemanticLoss | None) -> bool:
+    return isinstance(loss, torch.nn.Module) and any(p.requires_grad for p in loss.parameters())
 
 
 @dataclass
@@ -74,8 +75,8 @@ class CodecTrainingArguments:
         learning_rate (`float`): reached after `warmup_steps`, held, and let down over the last `decay_steps`.
         adversarial_start (`int`, *optional*): step from which the discriminators train and count; never by default.
         discriminator_width (`float`): factor on the discriminators' channels.
-        loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out; those of the report (arXiv 2602.10934) by
-            default, where reconstruction is the mel and the STFT loss; `"phonetic"` is ours.
+        loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out; those of the paper (arXiv 2602.10934) by
+            default, where reconstruction is the mel and the STFT loss.
         codebook_patience (`int`): steps after which an unused row of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.
@@ -97,7 +98,7 @@ class CodecTrainingArguments:
     decay_steps: int = 0
     adversarial_start: int | None = None
     discriminator_width: float = 1.0
-    loss_weights: dict[str, float] = field(default_factory=_report_weights)
+    loss_weights: dict[str, float] = field(default_factory=_paper_weights)
     codebook_patience: int = 100
     codebook_decay: float | None = None
     decoder_only: bool = False
@@ -116,12 +117,12 @@ class CodecTrainingArguments:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.crop_seconds <= 0:
             raise ValueError(f"`crop_seconds` must be above 0, got {self.crop_seconds}.")
-        if unknown := set(self.loss_weights) - set(_report_weights()):
+        if unknown := set(self.loss_weights) - set(_paper_weights()):
             raise ValueError(
                 f"`loss_weights` has unknown losses: {', '.join(sorted(unknown))}. Known are "
-                f"{', '.join(_report_weights())}."
+                f"{', '.join(_paper_weights())}."
             )
-        self.loss_weights = _report_weights() | self.loss_weights
+        self.loss_weights = _paper_weights() | self.loss_weights
 
 
 class CodecTrainer:
@@ -135,16 +136,9 @@ class CodecTrainer:
             [`~transformers_moss_tts.training.codec.data.load_recordings`].
         eval_recordings (`list[np.ndarray]`, *optional*): recordings that are never trained on; the first few are written as
             samples.
-        semantic_loss (`Callable`, *optional*): any text head on the quantized states.
-        phonemes (`list`, *optional*): of each recording its phonemes (`symbol`, `start`, `end` in seconds), or None where they
-            are not known; adds [`~transformers_moss_tts.training.PhoneticLoss`], which makes the first codebook phonetic.
-        codes (`list[np.ndarray]`, *optional*): codes `(frames, n_vq)` of each recording that are not the codec's own, such as
-            a [`~transformers_moss_tts.training.CodeTeacher`] chooses. Half of the crops are decoded from them, so that the
-            decoder learns to make the best of what generators predict. Needs `decoder_only`.
-
-    Raises:
-        ValueError: if `phonemes` or `codes` are not as many as the recordings, all phonemes are None, or `codes` are given and
-            the encoder is trained.
+        semantic_loss (`Callable`, *optional*): any text head on the quantized states `(batch_size, output_dim, frames)` and the
+            crops `(batch_size, samples)`; it returns a loss. The parameters of a `torch.nn.Module` are trained with the codec's
+            and saved in its checkpoints.
     """
 
     def __init__(
@@ -154,15 +148,8 @@ class CodecTrainer:
         recordings: list[np.ndarray],
         eval_recordings: list[np.ndarray] | None = None,
         semantic_loss: SemanticLoss | None = None,
-        phonemes: list[Phonemes | None] | None = None,
-        codes: list[np.ndarray] | None = None,
     ):
-        if codes is not None and not args.decoder_only:
-            raise ValueError("`codes` that are not the codec's own need `decoder_only=True`.")
-        if codes is not None and len(codes) != len(recordings):
-            raise ValueError(f"`codes` needs one item a recording: got {len(codes)} of {len(recordings)}.")
         self.args = args
-        self.codes = codes
         self.config = model.config
         self.accelerator = Accelerator(
             mixed_precision=args.mixed_precision, log_with="tensorboard", project_dir=args.output_dir
@@ -178,41 +165,12 @@ class CodecTrainer:
             args.seed,
             process_index=self.accelerator.process_index,
             num_processes=self.accelerator.num_processes,
-            hop=1 if codes is None else model.config.downsample_rate,
         )
         self.reconstruction_loss = ReconstructionLoss(
             model.config.sampling_rate, [name for name in ("mel", "stft") if args.loss_weights[name]]
         ).to(self.accelerator.device)
         self.step = 0
-        self.phonetic_loss = None if phonemes is None else self._phonetic_loss_of(model, phonemes)
-        if codes is not None:
-            model.quantizer.register_forward_hook(self._give_codes)
         self._prepare(model)
-
-    def _give_codes(self, quantizer: torch.nn.Module, args, output: tuple[torch.Tensor, ...]) -> tuple | None:
-        """Half of a batch's quantized states from `codes`, where a recording has them."""
-        if not quantizer.training:
-            return None
-        quantized, *others = output
-        labels = self.crops.labels(self.step, self.codes, self.config.downsample_rate, padding=-1)
-        given = labels[: (len(labels) + 1) // 2].to(quantized.device)
-        states = quantizer.decode(given.clamp(min=0).permute(2, 0, 1))
-        states = torch.where((given[..., 0] >= 0)[:, None], states, quantized[: len(given)])
-        return torch.cat([states, quantized[len(given) :]]), *others
-
-    def _phonetic_loss_of(self, model: MossAudioTokenizerModel, phonemes: list[Phonemes | None]) -> PhoneticLoss:
-        recordings, config = self.crops.recordings, model.config
-        if len(phonemes) != len(recordings):
-            raise ValueError(f"`phonemes` needs one item a recording: got {len(phonemes)} of {len(recordings)}.")
-        classes = phoneme_classes(phonemes)
-        if not classes:
-            raise ValueError("`phonemes` are not known of any recording: leave the argument out.")
-        self.label_hop = config.downsample_rate // SLOTS_A_FRAME
-        self.tracks = [
-            phoneme_track(of, len(recording) // self.label_hop, config.sampling_rate / self.label_hop, classes)
-            for of, recording in zip(phonemes, recordings)
-        ]
-        return PhoneticLoss(model, 1 + len(classes)).to(self.accelerator.device)
 
     def _prepare(self, model: MossAudioTokenizerModel) -> None:
         args, prepare = self.args, self.accelerator.prepare
@@ -224,10 +182,13 @@ class CodecTrainer:
         if args.torch_compile:
             for stage in (*model.encoder, *model.decoder):
                 stage.compile()
-        heads = [] if self.phonetic_loss is None else [self.phonetic_loss]
+        if isinstance(self.semantic_loss, torch.nn.Module):
+            self.semantic_loss.to(self.accelerator.device)
+        heads = [self.semantic_loss] if _is_trained(self.semantic_loss) else []
         self.optimizer, self.schedule = self._optimizer_of(model, *heads)
         self.model, self.optimizer, *heads = prepare(model, self.optimizer, *heads)
-        self.phonetic_loss = heads[0] if heads else None
+        if heads:
+            (self.semantic_loss,) = heads
         self.discriminator = None
         # The schedules count steps of the run, not of its processes, so they are not prepared but saved.
         saved = [self.schedule] if self.refresher is None else [self.refresher, self.schedule]
@@ -276,7 +237,7 @@ class CodecTrainer:
             if self.step % args.logging_steps == 0:
                 values = {name: value.item() for name, value in losses.items()}
                 bar.set_postfix(
-                    {name: f"{values[name]:.3f}" for name in ("mel", "stft", "codebook", "phonetic") if name in values}
+                    {name: f"{values[name]:.3f}" for name in ("mel", "stft", "codebook", "semantic") if name in values}
                 )
                 self._log(values | {"learning_rate": self.schedule.get_last_lr()[0]}, "train")
             if self.step % args.eval_steps == 0 or self.step == args.max_steps:
@@ -296,9 +257,6 @@ class CodecTrainer:
         losses = self.reconstruction_loss(decoded, crops) | self._codebook_losses(outputs)
         if self.semantic_loss is not None:
             losses["semantic"] = self.semantic_loss(outputs.quantized_states, crops)
-        if self.phonetic_loss is not None:
-            labels = self.crops.labels(self.step, self.tracks, self.label_hop, padding=SILENCE)
-            losses["phonetic"] = self.phonetic_loss(labels.to(crops.device))
         judged = {}
         if is_adversarial:
             judged["discriminator"] = self._train_discriminator(crops, decoded.detach())

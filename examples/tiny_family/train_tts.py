@@ -1,0 +1,293 @@
+"""
+Trains a small MossTTS or MossTTSLocal generator, from text and recordings to a folder that `pipeline("text-to-speech")` takes.
+
+    python -m examples.tiny_family.train_tts corpus --codec model_cards/moss-audio-tokenizer-tiny --output runs/tts
+
+A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, and `reading` and `phonemes` where
+it is known when what is said, as `build_corpus.py` writes them. With `--guidance 1` a model that is trained from nothing learns from
+them where it is in the text and which sounds come next, and reads many times sooner. The phases of the training stand in
+`examples/tiny_family/phases.yaml`. A run that is started again goes on where it stopped; codes are computed once.
+`accelerate launch -m examples.tiny_family.train_tts ...` runs it on several devices.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from datasets import Dataset, concatenate_datasets
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModel,
+    AutoModelForTextToWaveform,
+    AutoProcessor,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from transformers_moss_tts import (
+    MossTTSDelayConfig,
+    MossTTSDelayProcessor,
+    MossTTSLocalConfig,
+    MossTTSLocalProcessor,
+)
+from transformers_moss_tts.training import MossTTSDataCollator, encode_codes, report_channel_weights
+
+from .guided_training import GuidedDataCollator, GuidedTrainer
+from .metadata import key_of, read_keys, read_metadata
+from .phases import PhasedSamples, load_phases, schedule_arguments
+from .phonetic_loss import phoneme_classes
+
+
+# Speech of so many seconds teaches a model to read before it can find its way through a sentence.
+SHORT_SECONDS = 2.0
+ARCHITECTURES = {
+    "delay": (MossTTSDelayConfig, MossTTSDelayProcessor),
+    "local": (MossTTSLocalConfig, MossTTSLocalProcessor),
+}
+PHASES = Path(__file__).parent / "phases.yaml"
+SPECIAL_TOKENS = {
+    "pad_token_id": "<|endoftext|>",
+    "im_start_token_id": "<|im_start|>",
+    "im_end_token_id": "<|im_end|>",
+    "audio_start_token_id": "<|audio_start|>",
+    "audio_end_token_id": "<|audio_end|>",
+    "audio_user_slot_token_id": "<|audio_user_slot|>",
+    "audio_assistant_gen_slot_token_id": "<|audio_assistant_gen_slot|>",
+    "audio_assistant_delay_slot_token_id": "<|audio_assistant_delay_slot|>",
+}
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# The prompt's own lines, a token each: most of a short sample would be template else.
+TEMPLATE_TOKENS = [
+    "user\n",
+    "assistant\n",
+    "<user_inst>\n- Reference(s):\n",
+    "</user_inst>",
+    "None\n",
+    "[S1]:\n",
+    "- Instruction:\nNone\n",
+    "- Tokens:\n",
+    "- Quality:\nNone\n- Sound Event:\nNone\n- Ambient Sound:\nNone\n",
+    "- Language:\n",
+    "English\n",
+    "- Text:\n",
+]
+TEXT_BOUNDS = ("- Text:\n", "</user_inst>")
+SILENCE = (3.5, 5.0)  # frames before and after the speech of hibari and Kokoro, measured
+
+
+def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of the texts, with the prompt's lines and the family's special tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(line, normalized=False) for line in TEMPLATE_TOKENS])
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=SPECIAL_TOKENS["pad_token_id"],
+        eos_token=SPECIAL_TOKENS["im_end_token_id"],
+        padding_side="left",
+        chat_template=CHATML,
+    )
+
+
+def build_config(
+    tokenizer: PreTrainedTokenizerFast, sampling_rate: int, args: argparse.Namespace
+) -> MossTTSDelayConfig | MossTTSLocalConfig:
+    config_class, processor_class = ARCHITECTURES[args.architecture]
+    return config_class(
+        language_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": args.hidden_size,
+            "intermediate_size": 3 * args.hidden_size,
+            "num_hidden_layers": args.num_layers,
+            "num_attention_heads": args.hidden_size // 64,
+            "num_key_value_heads": args.hidden_size // 64,
+            "head_dim": 64,
+            "max_position_embeddings": 4096,
+        },
+        n_vq=args.codebooks,
+        sampling_rate=sampling_rate,
+        **{
+            f"{name}_token_id": tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS[f"{name}_token_id"])
+            for name in processor_class.special_tokens
+        },
+    )
+
+
+def read_rows(folder: Path, held_out: Path | None) -> list[dict]:
+    """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
+    measured = read_keys(held_out)
+    return [
+        {
+            "audio": str(folder.resolve() / row["audio"]),
+            "text": row["text"],
+            "speaker": row["speaker"],
+            "language": "English",
+            "reading": row.get("reading"),
+            "phonemes": row.get("phonemes"),
+        }
+        for row in read_metadata(folder)
+        if row.get("split") != "heldout" and key_of(row["text"]) not in measured
+    ]
+
+
+def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
+    rows = read_rows(folder, held_out)
+    if not rows:
+        raise SystemExit(f"There are no rows in {folder}: a corpus is a folder with metadata*.jsonl.")
+    return Dataset.from_list(rows)
+
+
+def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
+    """Rows with codes, computed once for each corpus; a table from `distill_codes.py` has them."""
+    if folder.suffix == ".parquet":
+        return rows
+    # Through a file, by which `datasets` caches the codes; written once, as it looks at its time too.
+    digest = hashlib.sha256(json.dumps(rows.to_list()).encode()).hexdigest()
+    table = output / f"{folder.resolve().name}-{digest[:12]}.parquet"
+    if not table.exists():
+        rows.to_parquet(table)
+    cache = output / "cache"
+    return encode_codes(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
+
+
+def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:
+    if speakers is None:
+        return rows
+    if unknown := set(speakers) - set(rows["speaker"]):
+        raise SystemExit(f"Nobody is called {', '.join(sorted(unknown))} in the corpus.")
+    return rows.select([index for index, speaker in enumerate(rows["speaker"]) if speaker in speakers])
+
+
+def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
+    """The processor of the model to begin with, or of a fresh one; with the codec."""
+    if args.model:
+        return AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+    tokenizer = build_tokenizer(texts, args.vocab_size)
+    codec = AutoModel.from_pretrained(args.codec).eval()
+    return ARCHITECTURES[args.architecture][1](
+        tokenizer,
+        audio_tokenizer=codec,
+        model_config=build_config(tokenizer, codec.config.sampling_rate, args),
+        codec_path=f"../{args.codec.name}",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path, nargs="+", help="folders with metadata*.jsonl, or codes.parquet")
+    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
+    parser.add_argument("--output", type=Path, default=Path("runs/tts"))
+    parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
+    parser.add_argument("--phases", type=Path, default=PHASES)
+    parser.add_argument("--held-out", type=Path, help="text file of sentences that must not be trained on")
+    parser.add_argument("--plain-speakers", nargs="+", help="who is heard without a reference; everybody by default")
+    parser.add_argument("--architecture", choices=list(ARCHITECTURES), default="delay", help="of a fresh generator")
+    parser.add_argument("--codebooks", type=int, default=8, help="how many of the codec's codebooks are generated")
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--num-layers", type=int, default=8)
+    parser.add_argument(
+        "--vocab-size", type=int, default=256, help="of the tokenizer; 256 are bytes, which read soonest"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="samples a step and process")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--torch-compile", action="store_true")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=0.0,
+        help="weight of losses that show where to read, and what sounds come next",
+    )
+    parser.add_argument("--save-steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    set_seed(args.seed)
+    corpora = {
+        path: Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else read_corpus(path, args.held_out)
+        for path in args.corpus
+    }
+    processor = build_processor([text for rows in corpora.values() for text in rows["text"]], args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows = concatenate_datasets(
+        [encode_corpus(folder, rows, processor, args.output) for folder, rows in corpora.items()]
+    )
+    print(f"{len(rows)} rows of {len(set(rows['speaker']))} speakers")
+
+    if args.model:
+        model = AutoModelForTextToWaveform.from_pretrained(args.model)
+    else:
+        model = AutoModelForTextToWaveform.from_config(processor.model_config)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
+    phases = load_phases(args.phases)
+    plain = rows_of(rows, args.plain_speakers)
+    lengths = [len(codes) for codes in plain["codes"]]
+    shortest = [index for index, length in enumerate(lengths) if length <= SHORT_SECONDS * processor.frame_rate]
+    sources = {
+        "plain": {"rows": plain, "processor": processor},
+        "short": {"rows": plain.select(shortest), "processor": processor},
+        "clone": {"rows": rows, "processor": processor, "reference_share": 1.0},
+        "plain_clone": {"rows": plain, "processor": processor, "reference_share": 1.0},
+    }
+    training = TrainingArguments(
+        output_dir=str(args.output),
+        per_device_train_batch_size=args.batch_size,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        bf16=args.bf16,
+        torch_compile=args.torch_compile,
+        weight_decay=0.01,
+        adam_beta2=0.98,
+        logging_steps=10,
+        save_steps=args.save_steps,
+        save_total_limit=2,
+        report_to="tensorboard",
+        use_cpu=not torch.cuda.is_available(),
+        seed=args.seed,
+        **schedule_arguments(phases),
+    )
+    weights = report_channel_weights(processor.model_config.n_vq)
+    trainer_class, options, collator = Trainer, {}, MossTTSDataCollator(processor, weights)
+    if args.guidance:
+        model.set_attn_implementation("eager")
+        tokenizer = processor.tokenizer
+        classes = phoneme_classes(rows["phonemes"])
+        collator = GuidedDataCollator(processor, weights, phoneme_classes=classes or None)
+        trainer_class, options = (
+            GuidedTrainer,
+            {
+                "text_bounds": tuple(tokenizer.convert_tokens_to_ids(token) for token in TEXT_BOUNDS),
+                "token_characters": torch.tensor([len(tokenizer.decode([token])) for token in range(len(tokenizer))]),
+                # Two heads of all layers but the last learned faster than one of two layers, at the same number of steps.
+                "guided_layers": tuple(range(model.config.language_config.num_hidden_layers - 1)),
+                "guided_heads": min(2, model.config.language_config.num_attention_heads),
+                "guidance": args.guidance,
+                "silence": SILENCE,
+            },
+        )
+    trainer = trainer_class(
+        model,
+        training,
+        data_collator=collator,
+        train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed),
+        processing_class=processor,
+        **options,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.output)))
+    trainer.save_model(str(args.output / "model"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The training example on a corpus of noise: both architectures, stopped and gone on with, spoken with afterwards."""
+
+import contextlib
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForTextToWaveform
+
+from transformers_moss_tts.audio_io import save_audio
+
+
+ROOT = Path(__file__).parents[2]
+CODEC = ROOT / "model_cards" / "moss-audio-tokenizer-tiny"
+PHASES = """
+phases:
+  - {name: warmup, steps: 2, max_length: 512, learning_rate: [0, 1e-3], mix: {short: 1}}
+  - {name: sentences, steps: %d, max_length: 512, learning_rate: 1e-3, mix: {plain: 1, clone: 1}}
+"""
+
+
+def run(script: str, *arguments: object) -> str:
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_module(f"examples.tiny_family.{script}", run_name="__main__")
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    draw = np.random.default_rng(0)
+    rows = []
+    for number, text in enumerate(("One.", "Two and three.", "Four.", "Five, six.", "Never read.")):
+        save_audio(draw.normal(0, 0.1, 24000 + 2400 * number).astype(np.float32), folder / f"{number}.wav", 24000)
+        rows.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}", "split": "train"})
+        if number < 2:
+            rows[-1]["phonemes"] = [
+                {"symbol": "a", "start": 0.1, "end": 0.5},
+                {"symbol": "b", "start": 0.5, "end": 0.9},
+            ]
+            rows[-1]["reading"] = [[0.0, 0.0], [1.0, 1.0]]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "held_out.txt").write_text("never read\n")
+    return folder
+
+
+@pytest.mark.parametrize("architecture", ["delay", "local"])
+def test_a_generator_is_trained_and_speaks(corpus, tmp_path, architecture):
+    output = tmp_path / "run"
+    common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
+    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", architecture]
+    others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
+    (tmp_path / "phases.yaml").write_text(PHASES % 2)
+    assert "4 rows of 2 speakers" in run("train_tts", *common, *sizes, *others)
+    assert (output / "checkpoint-4").is_dir()
+    first = AutoModelForTextToWaveform.from_pretrained(output / "model").state_dict()
+    (tmp_path / "phases.yaml").write_text(PHASES % 4)
+    run("train_tts", *common, *sizes, *others)
+    assert (output / "checkpoint-6").is_dir()
+    model = AutoModelForTextToWaveform.from_pretrained(output / "model")
+    assert type(model).__name__ == {"delay": "MossTTSDelayModel", "local": "MossTTSLocalModel"}[architecture]
+    assert any(not (first[name] == tensor).all() for name, tensor in model.state_dict().items())
+
+    # All weights of a model that there is are fine-tuned likewise.
+    (tmp_path / "phases.yaml").write_text(PHASES % 1)
+    others = ["--model", output / "model", "--batch-size", 2, "--phases", tmp_path / "phases.yaml"]
+    run("train_tts", corpus, "--codec", CODEC, "--output", tmp_path / "tuned", *others)
+    tuned = AutoModelForTextToWaveform.from_pretrained(tmp_path / "tuned" / "model").state_dict()
+    assert any(not torch.equal(model.state_dict()[name], tensor) for name, tensor in tuned.items())
+
+    # Codecs of checkpoints are named beside them.
+    (output / CODEC.name).symlink_to(CODEC)
+    spoken = tmp_path / "spoken"
+    (tmp_path / "sentences.txt").write_text("One.\nTwo.\n")
+    common = [tmp_path / "sentences.txt", "--voices", corpus, "--model", output / "model", "--output", spoken]
+    printed = run("speak_sentences", *common, "--seconds-per-word", 1, "--max-new-tokens", 30)
+    assert "2 sentences" in printed and "duration error" in printed
+    rows = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
+    assert [row["wanted_frames"] for row in rows] == [12, 12]
+    assert all((spoken / row["audio"]).is_file() and Path(row["reference"]).is_file() for row in rows)
+
+
+def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
+    output = tmp_path / "distilled"
+    held_out = ["--held-out", corpus / "held_out.txt"]
+    run("distill_codes", corpus, "--codec", CODEC, "--output", output, "--steps", 3, "--batch-size", 2, *held_out)
+    table = Dataset.from_parquet(str(output / "codes.parquet"))
+    # The rows of which it is known when what is said.
+    assert [row["text"] for row in table] == ["One.", "Two and three."]
+    for row in table:
+        codes, recorded = np.array(row["codes"]), np.array(row["recorded_codes"])
+        assert codes.shape == recorded.shape == (12 + (row["text"] != "One."), 4)
+        assert (codes != recorded).any()
+    (tmp_path / "phases.yaml").write_text(PHASES.replace("clone", "plain_clone") % 1)
+    common = ["--codec", CODEC, "--output", tmp_path / "run", "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
+    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4]
+    assert "2 rows of 2 speakers" in run("train_tts", output / "codes.parquet", *common, *sizes)
+    codec = ["--model", CODEC, "--decoder-only", "--steps", 2, "--batch-size", 2, "--crop-seconds", 0.4]
+    run("train_codec", output / "codes.parquet", *codec, "--output", tmp_path / "codec", "--stft-weight", 0)
+    assert (tmp_path / "codec" / "model" / "model.safetensors").is_file()
