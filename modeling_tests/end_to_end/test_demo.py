@@ -21,10 +21,10 @@ def run(script: str, *arguments: object) -> str:
 
 
 def test_what_is_spoken_is_understood(tmp_path):
-    printed = run("demo.py", "--output", tmp_path)
+    printed = run("speak/demo.py", "--output", tmp_path)
     assert printed.count("times faster than real time") == 2
     assert (tmp_path / "spectrograms.png").stat().st_size > 10_000
-    spec = importlib.util.spec_from_file_location("demo", ROOT / "examples" / "demo.py")
+    spec = importlib.util.spec_from_file_location("demo", ROOT / "examples" / "speak" / "demo.py")
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     paths = [tmp_path / "speech.wav", tmp_path / "cloned.wav"]
@@ -34,7 +34,13 @@ def test_what_is_spoken_is_understood(tmp_path):
 
 
 def test_the_decoded_recording_is_understood(tmp_path):
-    run("codec_round_trip.py", "--model", ROOT / "model_cards" / "moss-audio-tokenizer-tiny", "--output", tmp_path)
+    run(
+        "speak/codec_round_trip.py",
+        "--model",
+        ROOT / "model_cards" / "moss-audio-tokenizer-tiny",
+        "--output",
+        tmp_path,
+    )
     (decoded,) = tmp_path.glob("*.wav")
     said, heard = transcribe(RECORDING), transcribe(decoded)
     assert len(said.split()) >= 3

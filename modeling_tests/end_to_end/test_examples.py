@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from tiny_models import GOLDEN_TTS, small_stereo_codec
-from transformers import AutoModel, AutoTokenizer, GenerationConfig
+from tiny_models import GOLDEN_TTS, small_codec, small_stereo_codec
+from transformers import AutoModel, AutoModelForTextToWaveform, AutoTokenizer, GenerationConfig, pipeline
 
 from transformers_moss_tts import MossTTSLocalModel, MossTTSLocalProcessor
 from transformers_moss_tts.loading.remote_code import RemoteCodeMixin
@@ -22,7 +22,7 @@ VOICE = str(EXAMPLES / "assets" / "reference.ogg")
 
 
 def save_delay(folder: Path) -> None:
-    runpy.run_path(str(EXAMPLES / "random_checkpoint.py"))["build_random_checkpoint"](folder)
+    runpy.run_path(str(EXAMPLES / "benchmarks" / "random_checkpoint.py"))["build_random_checkpoint"](folder)
     generation_config = GenerationConfig.from_pretrained(folder)
     generation_config.max_new_tokens = 60
     generation_config.save_pretrained(folder)
@@ -54,7 +54,6 @@ def generator(request, tmp_path_factory) -> Path:
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(EXAMPLES))
 
     def run(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
@@ -75,11 +74,11 @@ def check_recording(path: Path, generator: Path, said: str) -> None:
 @pytest.mark.parametrize(
     "script,arguments",
     [
-        ("synthesize.py", ["hello world", "--seconds", 1]),
-        ("clone_voice.py", [VOICE, "hello world", "--language", "English"]),
-        ("continue_recording.py", [VOICE, "hello", "world"]),
-        ("dialogue.py", ["[S1] hello [S2] world", "--voices", VOICE, VOICE]),
-        ("stream_speech.py", ["hello world"]),
+        ("speak/synthesize.py", ["hello world", "--seconds", 1]),
+        ("clone/clone_voice.py", [VOICE, "hello world", "--language", "English"]),
+        ("clone/continue_recording.py", [VOICE, "hello", "world"]),
+        ("clone/dialogue.py", ["[S1] hello [S2] world", "--voices", VOICE, VOICE]),
+        ("speak/stream_speech.py", ["hello world"]),
     ],
 )
 def test_one_recording(run, generator, tmp_path, script, arguments):
@@ -89,40 +88,86 @@ def test_one_recording(run, generator, tmp_path, script, arguments):
 
 def test_a_long_text_is_spoken_in_the_voice_of_its_beginning(run, generator, tmp_path):
     (tmp_path / "story.txt").write_text("hello world\n\nhello\n\n\nworld\n", encoding="utf-8")
-    said = run("long_text.py", tmp_path / "story.txt", "--model", generator, "--output", tmp_path / "story.wav")
+    said = run("speak/long_text.py", tmp_path / "story.txt", "--model", generator, "--output", tmp_path / "story.wav")
     assert "3 of 3 paragraphs" in said
     check_recording(tmp_path / "story.wav", generator, said.splitlines()[-1].split("wrote")[1])
     assert soundfile.info(tmp_path / "story.wav").duration > 1.5
     assert not list(tmp_path.glob("tmp-*"))
 
 
-def test_a_codec_is_trained(run, tmp_path):
-    codec = EXAMPLES.parent / "model_cards" / "moss-audio-tokenizer-tiny"
-    (tmp_path / "recordings").mkdir()
-    shutil.copyfile(VOICE, tmp_path / "recordings" / "voice.ogg")
-    phonemes = [{"symbol": "a", "start": 0.1, "end": 0.5}]
-    row = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
-    (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2, "--stft-weight", 0]
-    run(
-        "train_codec.py", tmp_path / "recordings", "--model", codec, "--phonemes", "--output", tmp_path / "run", *sizes
-    )
-    trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
-    before = AutoModel.from_pretrained(codec).state_dict()
-    assert any(not torch.equal(before[name], tensor) for name, tensor in trained.items())
-
-
 def test_durations(run, generator, tmp_path):
-    said = run("control_duration.py", "hello", "--seconds", 1, 2.5, "--model", generator, "--output", tmp_path)
+    said = run("speak/control_duration.py", "hello", "--seconds", 1, 2.5, "--model", generator, "--output", tmp_path)
     assert re.findall(r"asked for (\S+) s", said) == ["1.00", "2.50"]
     for line, name in zip(said.splitlines(), ("1s.wav", "2.5s.wav")):
         check_recording(tmp_path / name, generator, line.split("got")[1])
 
 
+@pytest.fixture
+def recordings(tmp_path) -> Path:
+    """Half seconds of speech with their texts: of a speaker, of another language, and of nobody."""
+    voice, rate = soundfile.read(VOICE)
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    columns = (
+        {"speaker": "anna", "language": "English"},
+        {"speaker": "anna", "language": "German"},
+        {"speaker": None},
+    )
+    lines = []
+    for number in range(6):
+        start = number * rate // 4
+        soundfile.write(folder / f"{number}.wav", voice[start : start + rate // 2], rate)
+        lines.append(json.dumps({"audio": f"{number}.wav", "text": f"Number {number}."} | columns[number % 3]))
+    (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_a_speaker_is_learned(run, generator, recordings, tmp_path):
+    arguments = [recordings, "--model", generator, "--output", tmp_path / "run", "--batch-size", 2]
+    assert "trainable params" in run("finetune/lora_speaker.py", *arguments, "--steps", 1)
+    run("finetune/lora_speaker.py", *arguments, "--steps", 2)
+    state = json.loads((tmp_path / "run" / "checkpoint-2" / "trainer_state.json").read_text())
+    assert sum("eval_loss_codebook_1" in entry for entry in state["log_history"]) == 2
+    model = AutoModelForTextToWaveform.from_pretrained(generator)
+    model.load_adapter(tmp_path / "run" / "adapter")
+    assert any(parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name)
+
+
+def test_all_weights_are_fine_tuned(run, generator, recordings, tmp_path):
+    codec = tmp_path / "codec"
+    shutil.copytree(generator / "codec", codec)
+    arguments = ["--model", generator, "--codec", codec, "--output", tmp_path / "run", "--steps", 2, "--batch-size", 4]
+    run("finetune/full_finetune.py", recordings, *arguments, "--learning-rate", 1e-3)
+    before, after = (
+        AutoModelForTextToWaveform.from_pretrained(folder).state_dict()
+        for folder in (generator, tmp_path / "run" / "model")
+    )
+    assert all(not torch.equal(before[name], after[name]) for name in before if "q_proj" in name)
+    speech = pipeline("text-to-speech", model=str(tmp_path / "run" / "model"))("hello")
+    assert speech["audio"].size
+
+
+def test_a_codec_is_trained(run, recordings, tmp_path):
+    codec = small_codec()
+    codec.save_pretrained(tmp_path / "codec")
+    arguments = ["--model", tmp_path / "codec", "--output", tmp_path / "run", "--steps", 2, "--batch-size", 1]
+    run("finetune/train_codec.py", recordings, *arguments, "--decoder-only")
+    trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
+    changed = {name for name, tensor in codec.state_dict().items() if not torch.equal(tensor, trained[name])}
+    assert changed and all(name.startswith(("decoder.", "quantizer.output_proj.")) for name in changed)
+    assert list((tmp_path / "run" / "samples").rglob("*.png"))
+
+
 def test_a_model_is_evaluated(run, generator, tmp_path):
     (tmp_path / "sentences.txt").write_text("hello world\n", encoding="utf-8")
     printed = run(
-        "evaluate_model.py", tmp_path / "sentences.txt", VOICE, "--model", generator, "--output", tmp_path / "out"
+        "share/evaluate_model.py",
+        tmp_path / "sentences.txt",
+        VOICE,
+        "--model",
+        generator,
+        "--output",
+        tmp_path / "out",
     )
     assert "wer " in printed and "sim " in printed
     assert (tmp_path / "out" / "report.md").is_file() and list((tmp_path / "out" / "audio").rglob("*.wav"))
@@ -134,9 +179,9 @@ def test_upload(run, local_hub, tmp_path, monkeypatch):
     facts = {"name": "voice", "summary": "A voice.", "license": "mit", "language": "en", "limits": "Noise."}
     facts |= {"training_data": "none.", "training_procedure": "None."}
     (tmp_path / "facts.yaml").write_text("".join(f"{name}: {value}\n" for name, value in facts.items()))
-    listed = run("upload.py", tmp_path / "model", tmp_path / "facts.yaml", "me/voice", "--dry-run")
+    listed = run("share/upload.py", tmp_path / "model", tmp_path / "facts.yaml", "me/voice", "--dry-run")
     assert "README.md" in listed and local_hub.repositories == {}
-    printed = run("upload.py", tmp_path / "model", tmp_path / "facts.yaml", "me/voice", "--private")
+    printed = run("share/upload.py", tmp_path / "model", tmp_path / "facts.yaml", "me/voice", "--private")
     assert printed.splitlines()[-1].startswith(f"{local_hub.url}/me/voice/commit/")
     uploaded = local_hub.files("me/voice")
     assert local_hub.repositories["me/voice"].private

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForTextToWaveform
+from transformers import AutoModel, AutoModelForTextToWaveform
 
 from transformers_moss_tts.audio_io import save_audio
 
@@ -106,3 +107,16 @@ def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
     codec = ["--model", CODEC, "--decoder-only", "--steps", 2, "--batch-size", 2, "--crop-seconds", 0.4]
     run("train_codec", output / "codes.parquet", *codec, "--output", tmp_path / "codec", "--stft-weight", 0)
     assert (tmp_path / "codec" / "model" / "model.safetensors").is_file()
+
+
+def test_a_codec_is_trained_with_phonemes(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    shutil.copyfile(ROOT / "examples" / "assets" / "reference.ogg", tmp_path / "recordings" / "voice.ogg")
+    phonemes = [{"symbol": "a", "start": 0.1, "end": 0.5}]
+    row = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
+    (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2, "--stft-weight", 0]
+    run("train_codec", tmp_path / "recordings", "--model", CODEC, "--phonemes", "--output", tmp_path / "run", *sizes)
+    trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
+    before = AutoModel.from_pretrained(CODEC).state_dict()
+    assert any(not torch.equal(before[name], tensor) for name, tensor in trained.items())
