@@ -71,7 +71,7 @@ def test_names_of_variants():
         assert get_variant(name) is get_variant(f"OpenMOSS-Team/{name.lower()}") is variant
     with pytest.raises(ValueError, match=r"MOSS-TTSD-v1\.0"):
         get_variant("TTS")
-    with pytest.raises(ValueError, match="another architecture"):
+    with pytest.raises(ValueError, match="cannot be of the variant"):
         find_variant(delay(moss_tts_variant="MOSS-TTS-Local-Transformer"))
 
 

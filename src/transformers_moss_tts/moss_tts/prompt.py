@@ -14,7 +14,8 @@
 """The family's prompt: its fields, as parts that keep apart what the template, the user and the audio contribute."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -38,37 +39,100 @@ _HEADINGS = {
     "sound_event": "Sound Event",
     "ambient_sound": "Ambient Sound",
     "language": "Language",
+    "scene": "Scene",
     "text": "Text",
 }
 
 
-def user_parts(references: list[torch.LongTensor | None] | None, **fields: str | int | None) -> list[Part]:
+@dataclass(frozen=True)
+class PromptLayout:
     """
-    The parts of a user turn.
+    The user's turn of a variant.
 
-    Args:
-        references (`list[torch.LongTensor | None]`, *optional*):
-            Codes of each speaker, `(frames, n_vq)`, in the order S1, S2, ...; `None` leaves a speaker without one.
-        fields:
-            `text`, `instruction`, `tokens`, `quality`, `sound_event`, `ambient_sound`, `language`; `None` prints "None".
+    Attributes:
+        has_scene (`bool`): whether there is a section Scene between Language and Text, which is always "None".
+        says_tokens (`bool`): whether the length is said; else it is "None", whatever is asked for.
+        names_silent_speakers (`bool`): whether a speaker without a recording is listed among the references.
     """
-    parts: list[Part] = ["<user_inst>\n- Reference(s):\n"]
-    speakers = [] if references is None else [(i, codes) for i, codes in enumerate(references, 1) if codes is not None]
-    if references is None:
-        parts.append("None")
-    for position, (number, codes) in enumerate(speakers):
-        parts += ["\n" * (position > 0) + f"[S{number}]:\n", codes]
-    for name, heading in _HEADINGS.items():
-        parts += [f"\n- {heading}:\n", UserText(fields.get(name))]
-    parts.append("\n</user_inst>")
-    return parts
+
+    has_scene: bool = False
+    says_tokens: bool = True
+    names_silent_speakers: bool = False
+
+    def user_parts(
+        self, references: list[torch.LongTensor | None] | None, fields: Mapping[str, str | int | None]
+    ) -> list[Part]:
+        """
+        The parts of a user's turn.
+
+        Args:
+            references (`list[torch.LongTensor | None]`, *optional*):
+                Codes of each speaker, `(frames, n_vq)`, in the order S1, S2, ...; `None` leaves a speaker without one.
+            fields (`Mapping[str, str | int | None]`):
+                `text`, `instruction`, `tokens`, `quality`, `sound_event`, `ambient_sound`, `language`; `None` prints "None".
+        """
+        parts: list[Part] = ["<user_inst>\n- Reference(s):\n", *self._reference_parts(references)]
+        for heading, value in self._sections(fields):
+            parts += [f"\n- {heading}:\n", UserText(value)]
+        parts.append("\n</user_inst>")
+        return parts
+
+    def join(self, parts: list[Part]) -> list[Part]:
+        """The parts of a turn as they are encoded: neighbouring audio is one span."""
+        return merge_adjacent_audio(parts)
+
+    def encode(self, encoder: "PromptEncoder", parts: list[str]) -> list[int]:
+        """Token ids of neighbouring text parts."""
+        return encoder.encode(parts)
+
+    def _reference_parts(self, references: list[torch.LongTensor | None] | None) -> list[Part]:
+        if references is None:
+            return ["None"]
+        parts: list[Part] = []
+        for number, codes in enumerate(references, 1):
+            break_before = "\n" * bool(parts)
+            if codes is not None:
+                parts += [f"{break_before}[S{number}]:\n", codes]
+            elif self.names_silent_speakers:
+                parts.append(f"{break_before}[S{number}]: None")
+        return parts
+
+    def _sections(self, fields: Mapping[str, str | int | None]) -> Iterator[tuple[str, str | int | None]]:
+        for name, heading in _HEADINGS.items():
+            if name == "scene" and not self.has_scene:
+                continue
+            yield heading, None if name == "tokens" and not self.says_tokens else fields.get(name)
 
 
-def after_reference_text(**fields: str | int | None) -> UserText:
-    """The prompt from behind the references up to the text, as one piece."""
-    headings = [(name, heading) for name, heading in _HEADINGS.items() if name != "text"]
-    sections = "".join(f"\n- {heading}:\n{fields.get(name)}" for name, heading in headings)
-    return UserText(f"{sections}\n- {_HEADINGS['text']}:\n")
+class PiecewisePromptLayout(PromptLayout):
+    """
+    References have no speaker labels and stay apart, fields are stripped, and the pieces of the prompt are tokenized one by
+    one.
+    """
+
+    def user_parts(
+        self, references: list[torch.LongTensor | None] | None, fields: Mapping[str, str | int | None]
+    ) -> list[Part]:
+        audio = [codes for codes in references or [] if codes is not None]
+        *sections, (text_heading, text) = self._sections(fields)
+        before_text = "".join(f"\n- {heading}:\n{_stripped(value)}" for heading, value in sections)
+        return [
+            "<user_inst>\n- Reference(s):\n",
+            *(audio or ["None"]),
+            UserText(f"{before_text}\n- {text_heading}:\n"),
+            UserText(text or ""),
+            "\n</user_inst>",
+        ]
+
+    def join(self, parts: list[Part]) -> list[Part]:
+        return parts
+
+    def encode(self, encoder: "PromptEncoder", parts: list[str]) -> list[int]:
+        return [token for part in parts for token in encoder.encode([part])]
+
+
+def _stripped(value: str | int | None) -> str | None:
+    return None if value is None else str(value).strip() or None
 
 
 def content_parts(content: str, audio: list[torch.LongTensor]) -> list[Part]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from transformers.utils import logging
 
+from .prompt import PiecewisePromptLayout, PromptLayout
 from .text_normalization import normalize_description, normalize_text
 
 
@@ -31,6 +32,9 @@ logger = logging.get_logger(__name__)
 
 FIRST_CODEC = "OpenMOSS-Team/MOSS-Audio-Tokenizer"
 SECOND_CODEC = "OpenMOSS-Team/MOSS-Audio-Tokenizer-v2"
+
+# Most variants have the same prompt.
+_LAYOUT = PromptLayout()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +48,7 @@ class MossTTSVariant:
         sampling (`Mapping[str, Any]`): generation parameters, where generation_config.json says nothing else.
         normalize_text (`Callable`, *optional*): what is done to a text before it is spoken; `None` leaves it as it is.
         normalized_fields (`tuple[str, ...]`): fields of the prompt that are normalised.
-        has_scene (`bool`): whether the prompt has a section Scene.
-        says_tokens (`bool`): whether the prompt says the length; else it says "None", whatever is asked for.
-        names_silent_speakers (`bool`): whether a speaker without a recording is listed among the references.
+        prompt (`PromptLayout`): layout of the user's turn.
     """
 
     name: str
@@ -54,9 +56,7 @@ class MossTTSVariant:
     sampling: Mapping[str, Any]
     normalize_text: Callable[[str], str] | None = None
     normalized_fields: tuple[str, ...] = ("text",)
-    has_scene: bool = False
-    says_tokens: bool = True
-    names_silent_speakers: bool = False
+    prompt: PromptLayout = _LAYOUT
 
 
 def _sampling(audio: tuple[float, float, int, float], text: tuple[float, float, int], **others) -> dict[str, Any]:
@@ -76,9 +76,7 @@ VARIANTS = {
             name="MOSS-TTSD-v1.0",
             codec=FIRST_CODEC,
             sampling=_sampling((1.1, 0.9, 50, 1.1), (1.1, 0.9, 50), max_new_tokens=2000),
-            has_scene=True,
-            says_tokens=False,
-            names_silent_speakers=True,
+            prompt=PromptLayout(has_scene=True, says_tokens=False, names_silent_speakers=True),
         ),
         MossTTSVariant(
             name="MOSS-VoiceGenerator",
@@ -99,6 +97,7 @@ VARIANTS = {
             name="MOSS-TTS-Local-Transformer-v1.5",
             codec=SECOND_CODEC,
             sampling=_sampling((1.7, 0.8, 25, 1.0), (1.0, 1.0, 50)),
+            prompt=PiecewisePromptLayout(),
         ),
     )
 }
@@ -133,7 +132,10 @@ def get_variant(name: str) -> MossTTSVariant:
 
 
 def find_variant(
-    config: Any, checkpoint: str | Path | None = None, generation: Mapping[str, Any] | None = None
+    config: Any,
+    checkpoint: str | Path | None = None,
+    generation: Mapping[str, Any] | None = None,
+    name: str | None = None,
 ) -> MossTTSVariant:
     """
     The variant of a checkpoint: the one that its configuration names or its architecture decides, else the one whose sampling
@@ -147,26 +149,28 @@ def find_variant(
             Folder or Hub id.
         generation (`Mapping[str, Any]`, *optional*):
             Fields of generation_config.json.
+        name (`str`, *optional*):
+            Name of the variant, instead of what the checkpoint says.
 
     Raises:
-        ValueError: if the configuration names an unknown variant, or one of another architecture.
+        ValueError: if the variant that is named is unknown or of another architecture.
     """
     only = _of_architecture(config)
-    if named := getattr(config, "moss_tts_variant", None):
+    if named := name or getattr(config, "moss_tts_variant", None):
         variant = get_variant(named)
         is_local = variant in (_LOCAL_V1, _LOCAL)
         if variant is not only and (is_local or only is not None):
-            raise ValueError(f"The configuration ({type(config).__name__}) is of another architecture than {named!r}.")
+            raise ValueError(f"A model with a {type(config).__name__} cannot be of the variant {named!r}.")
         return variant
     if only is not None:
         return only
     if generation is not None and _TTSD_GENERATION.items() <= dict(generation).items():
         return VARIANTS["MOSS-TTSD-v1.0"]
     checkpoint = str(checkpoint or getattr(config, "name_or_path", None) or "")
-    name = _repository_name(checkpoint)
-    letters = re.sub("[^a-z0-9]", "", name.lower())
+    repository = _repository_name(checkpoint).lower()
+    letters = re.sub("[^a-z0-9]", "", repository)
     found = next((VARIANTS[variant] for pattern, variant in _NAMES if pattern.search(letters)), None)
-    if found is not None and found.name.lower() == name.lower():
+    if found is not None and found.name.lower() == repository:
         return found
     if checkpoint:
         reason = "by its name" if found else "because nothing in it says which release it is of"
@@ -175,6 +179,12 @@ def find_variant(
             "processor and `moss_tts_variant=` to the model; what they save keeps it."
         )
     return found or _DEFAULT
+
+
+def keep_variant(config: Any, variant: MossTTSVariant) -> None:
+    """Writes a variant into a configuration, unless the architecture says it."""
+    if _of_architecture(config) is None:
+        config.moss_tts_variant = variant.name
 
 
 def _of_architecture(config: Any) -> MossTTSVariant | None:

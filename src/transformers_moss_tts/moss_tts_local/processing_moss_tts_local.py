@@ -11,30 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-
 """Processors of MossTTSLocal."""
-
-from typing import Any, ClassVar
 
 import torch
 
-from ..moss_tts.prompt import Part, UserText, after_reference_text
-from ..moss_tts_delay.processing_moss_tts_delay import MossTTSDelayProcessor
+from ..moss_tts.processing_moss_tts import MossTTSProcessor
+from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
 from .frames import split_frames
 
 
-class MossTTSLocalV1Processor(MossTTSDelayProcessor):
-    """
-    Of MossTTSLocal v1.0: [`MossTTSDelayProcessor`] without the delay. Its prompts end on the token that opens the audio, and
-    texts are spoken as they are given.
-    """
+class MossTTSLocalV1Processor(MossTTSProcessor):
+    """[`MossTTSProcessor`] of MossTTSLocal v1.0: nothing is delayed, and prompts end on the token that opens the audio."""
 
-    # Without the delay slot.
-    special_tokens: ClassVar[tuple[str, ...]] = MossTTSDelayProcessor.special_tokens[:-1]
-
-    @staticmethod
-    def normalize_text(text: str) -> str:
-        return text
+    config_class = MossTTSLocalV1Config
 
     def _split_codes(
         self, sequences: torch.LongTensor, prompt_length: int
@@ -54,27 +43,9 @@ class MossTTSLocalV1Processor(MossTTSDelayProcessor):
 
 
 class MossTTSLocalProcessor(MossTTSLocalV1Processor):
-    """
-    Of MossTTSLocal v1.5: as v1.0, but references have no speaker labels and stay apart, fields are stripped, and the pieces of
-    the prompt are tokenized one by one.
-    """
+    """[`MossTTSProcessor`] of MossTTSLocal v1.5, whose prompt is laid out as [`PiecewisePromptLayout`] says."""
 
-    def _parts_of_fields(self, references: list[torch.LongTensor | None] | None, fields: dict[str, Any]) -> list[Part]:
-        audio = [codes for codes in references or [] if codes is not None]
-        after = after_reference_text(**{name: _stripped(value) for name, value in fields.items() if name != "text"})
-        text = fields["text"] or UserText("")
-        return ["<user_inst>\n- Reference(s):\n", *(audio or ["None"]), after, text, "\n</user_inst>"]
-
-    @staticmethod
-    def _joined(parts: list[Part]) -> list[Part]:
-        return parts
-
-    def _encode_texts(self, parts: list[str]) -> list[int]:
-        return [token for part in parts for token in self._encoder.encode([part])]
-
-
-def _stripped(value: Any) -> str | None:
-    return None if value is None else str(value).strip() or None
+    config_class = MossTTSLocalConfig
 
 
 __all__ = ["MossTTSLocalProcessor", "MossTTSLocalV1Processor"]

@@ -1,0 +1,227 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Recordings to codes, and codes to audio: what a processor does with its codec."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio_io import load_audio, normalize_loudness, save_audio
+from .generation_moss_tts import MossTTSGenerateOutput
+from .messages import Audio, is_codes
+
+
+# Frames a second of the family's codecs, in Hz.
+FRAME_RATE = 12.5
+
+
+class AudioCodesMixin:
+    """For processors: they have an `audio_tokenizer`, a `codec_path` and a `model_config`."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames of codes a second, in Hz."""
+        return FRAME_RATE if self.audio_tokenizer is None else self.audio_tokenizer.config.frame_rate
+
+    def encode_audio(self, audio: list[Audio], sampling_rate: int | None = None) -> list[torch.LongTensor]:
+        """
+        Codes `(frames, n_vq)` of recordings, encoded as one batch after the family's loudness rule. Items that are codes
+        already are checked and returned; of codes with more codebooks, the first `n_vq`.
+        """
+        return self._encode_audio(audio, sampling_rate, {})
+
+    def decode(
+        self,
+        outputs: MossTTSGenerateOutput | torch.LongTensor | list[torch.LongTensor],
+        prompt_length: int | None = None,
+    ) -> torch.FloatTensor | list[torch.FloatTensor]:
+        r"""
+        Turns what a model generated into waveforms.
+
+        Args:
+            outputs ([`MossTTSGenerateOutput`], `torch.LongTensor` or `list[torch.LongTensor]`):
+                What `generate` returned, as dict or as sequences `(batch_size, length, 1 + n_vq)` or `(length, 1 + n_vq)`,
+                or codes `(frames, n_vq)` or a list of them.
+            prompt_length (`int`, *optional*):
+                With sequences: length of the prompt, to leave out the audio that it began the assistant's turn with. A
+                [`MossTTSGenerateOutput`] knows it.
+
+        Returns:
+            Waveforms `(samples,)`, of a stereo codec `(channels, samples)`, in float32 on the CPU, at the codec's rate: one
+            for a single sequence or codes, else a list.
+        """
+        prefixes, codes = self._codes_of_outputs(outputs, prompt_length)
+        waveforms = self._decode_codes([torch.cat(pair) for pair in zip(prefixes, codes)])
+        frame = self._codec().config.downsample_rate
+        # Decoded with its beginning, for the codec's context, which is then cut off.
+        waveforms = [wave[..., len(prefix) * frame :] for wave, prefix in zip(waveforms, prefixes)]
+        is_single = isinstance(outputs, torch.Tensor) and outputs.ndim == 2
+        return waveforms[0] if is_single else waveforms
+
+    def batch_decode(self, outputs, prompt_length: int | None = None) -> list[torch.FloatTensor]:
+        """As [`~MossTTSProcessor.decode`], always a list."""
+        waveforms = self.decode(outputs, prompt_length)
+        return waveforms if isinstance(waveforms, list) else [waveforms]
+
+    def save_audio(
+        self,
+        audio: torch.Tensor | np.ndarray | list[torch.Tensor | np.ndarray],
+        path: str | os.PathLike | list[str | os.PathLike],
+        sampling_rate: int | None = None,
+    ) -> None:
+        """
+        Writes one waveform, or a list of them to as many paths, at `sampling_rate` Hz (the model's by default). The suffix
+        of the path says the format: wav, flac, mp3, ogg or opus.
+        """
+        paths = path if isinstance(path, list) else [path]
+        waveforms = audio if isinstance(audio, list) else [audio]
+        if len(paths) != len(waveforms):
+            raise ValueError(f"There are {len(waveforms)} waveforms for {len(paths)} paths: give one path for each.")
+        for waveform, target in zip(waveforms, paths):
+            save_audio(waveform, target, sampling_rate or self.model_config.sampling_rate)
+
+    def _encode_audio(
+        self,
+        audio: list[Audio],
+        sampling_rate: int | None,
+        known: dict[Any, torch.LongTensor],
+        limit: float | None = None,
+    ) -> list[torch.LongTensor]:
+        """
+        As [`encode_audio`]. Recordings of which `known` has the codes are not encoded again, and those of new ones are put
+        there; none may last longer than `limit` seconds.
+        """
+        recordings = {_key_of(item): item for item in audio if not is_codes(item)}
+        fresh = {key: item for key, item in recordings.items() if key not in known}
+        if fresh:
+            waves = [self._load_recording(item, sampling_rate, limit) for item in fresh.values()]
+            known |= zip(fresh, self._encode_waves(waves))
+        return [self._check_codes(item) if is_codes(item) else known[_key_of(item)] for item in audio]
+
+    def _load_recording(self, item: Audio, sampling_rate: int | None, limit: float | None) -> torch.FloatTensor:
+        config = self._codec().config
+        rate, channels = config.sampling_rate, config.num_channels
+        wave = load_audio(item, rate, array_sampling_rate=sampling_rate, num_channels=channels)
+        wave = torch.from_numpy(normalize_loudness(wave)).view(channels, -1)
+        if limit is not None and wave.shape[1] > limit * rate:
+            raise ValueError(_too_long("A reference", wave.shape[1] / rate, limit))
+        return wave
+
+    def _encode_waves(self, waves: list[torch.FloatTensor]) -> list[torch.LongTensor]:
+        codec = self._codec()
+        lengths = torch.tensor([wave.shape[1] for wave in waves])
+        values = torch.nn.utils.rnn.pad_sequence([wave.T for wave in waves], batch_first=True).transpose(1, 2)
+        mask = torch.arange(values.shape[2]) < lengths[:, None]
+        with torch.inference_mode():
+            encoded = codec.encode(
+                values.to(codec.device), padding_mask=mask.to(codec.device), num_quantizers=self.model_config.n_vq
+            )
+        rows = zip(encoded.audio_codes.permute(1, 2, 0).cpu(), encoded.audio_codes_lengths.tolist())
+        return [row[:length].clone() for row, length in rows]
+
+    def _encode_references(
+        self, references: list, sampling_rate: int | None, known: dict[Any, torch.LongTensor]
+    ) -> list[torch.LongTensor | None]:
+        limit = self.max_reference_duration
+        recorded = [item for item in references if item is not None]
+        codes = iter(self._encode_audio(recorded, sampling_rate, known, limit))
+        encoded = [None if item is None else next(codes) for item in references]
+        for number, item in enumerate(encoded, 1):
+            if item is not None and len(item) > limit * self.frame_rate:
+                raise ValueError(_too_long(f"Reference {number}", len(item) / self.frame_rate, limit))
+        return encoded
+
+    def _check_codes(self, codes: torch.Tensor | np.ndarray) -> torch.LongTensor:
+        codes, config = torch.as_tensor(codes).cpu().long(), self.model_config
+        if codes.shape[1] < config.n_vq:
+            raise ValueError(
+                f"Codes must have shape (frames, {config.n_vq}), got {tuple(codes.shape)}. `encode` of a codec returns codebooks "
+                "first: `codes[:, 0].T`."
+            )
+        # The codebooks refine one another: the first are a coarser version of the same audio.
+        codes = codes[:, : config.n_vq]
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < config.audio_vocab_size:
+            raise ValueError(
+                f"Codes must be between 0 and {config.audio_vocab_size - 1}, got {int(codes.min())} to "
+                f"{int(codes.max())}: are they of another codec, or still delayed and padded?"
+            )
+        return codes
+
+    def _codec(self):
+        codec, config = self.audio_tokenizer, self.model_config
+        if codec is None:
+            raise ValueError(
+                f"Audio needs a codec and this processor has none (the checkpoint names {self.codec_path!r}). Load it with "
+                "`codec_path=`, set `processor.audio_tokenizer`, or pass ready codes of shape (frames, n_vq)."
+            )
+        wanted = (config.sampling_rate, config.audio_vocab_size)
+        if (codec.config.sampling_rate, codec.config.codebook_size) != wanted:
+            raise ValueError(
+                f"The codec has {codec.config.sampling_rate} Hz and {codec.config.codebook_size} codes a codebook, the model "
+                f"{wanted[0]} Hz and {wanted[1]}: they do not fit."
+            )
+        if codec.config.num_quantizers < config.n_vq:
+            raise ValueError(
+                f"The codec has {codec.config.num_quantizers} codebooks, the model needs {config.n_vq}: they do not fit."
+            )
+        return codec
+
+    def _codes_of_outputs(self, outputs, prompt_length: int | None) -> tuple[list, list]:
+        config = self.model_config
+        if isinstance(outputs, dict):
+            return outputs["prefix_codes"], outputs["audio_codes"]
+        if isinstance(outputs, list):
+            return [codes[:0] for codes in outputs], [self._check_codes(codes) for codes in outputs]
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim not in (2, 3):
+            raise TypeError(
+                "`decode` takes what `generate` returned, sequences (batch_size, length, 1 + n_vq), codes (frames, n_vq) or "
+                f"a list of codes, got {type(outputs).__name__}."
+            )
+        if outputs.shape[-1] == config.n_vq and outputs.ndim == 2:
+            return [outputs[:0].cpu()], [self._check_codes(outputs)]
+        if outputs.shape[-1] != 1 + config.n_vq:
+            raise ValueError(
+                f"Sequences must have {1 + config.n_vq} channels, codes {config.n_vq}, got {tuple(outputs.shape)}."
+            )
+        sequences = (outputs[None] if outputs.ndim == 2 else outputs).cpu()
+        if prompt_length is not None:
+            return self._split_codes(sequences, prompt_length)
+        codes, _ = self._split_codes(sequences, sequences.shape[1])
+        return [item[:0] for item in codes], codes
+
+    def _decode_codes(self, codes: list[torch.LongTensor]) -> list[torch.FloatTensor]:
+        codec = self._codec()
+        lengths = torch.tensor([len(item) for item in codes])
+        if lengths.max() == 0:
+            channels = codec.config.num_channels
+            return [torch.zeros(0) if channels == 1 else torch.zeros(channels, 0) for _ in codes]
+        padded = torch.nn.utils.rnn.pad_sequence([item.cpu() for item in codes], batch_first=True)
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        with torch.inference_mode():
+            decoded = codec.decode(padded.permute(2, 0, 1).to(codec.device), padding_mask=mask.to(codec.device))
+        # `(samples,)` of one channel, `(channels, samples)` of more.
+        waveforms = decoded.audio.float().cpu()
+        waveforms = waveforms[:, 0] if waveforms.shape[1] == 1 else waveforms
+        return [row[..., :length].clone() for row, length in zip(waveforms, decoded.audio_lengths.tolist())]
+
+
+def _key_of(item: Audio) -> Any:
+    """What tells recordings of one call apart: the path, or which object it is."""
+    return str(item) if isinstance(item, str | os.PathLike) else id(item)
+
+
+def _too_long(what: str, seconds: float, limit: float) -> str:
+    return f"{what} lasts {seconds:.1f} s; at most {limit:g} s are allowed. Cut it, or raise `max_reference_duration`."

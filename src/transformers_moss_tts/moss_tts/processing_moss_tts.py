@@ -1,0 +1,383 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Processor base class of the MOSS-TTS generators."""
+
+import copy
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from huggingface_hub import CommitInfo, HfApi
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils import GENERATION_CONFIG_NAME, PROCESSOR_NAME, cached_file, logging
+
+from ..loading.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
+from .audio_codes import AudioCodesMixin
+from .codec_path import codec_name_in, load_codec, locate_codec
+from .conversations import ConversationsMixin
+from .prompt import PromptEncoder
+from .variants import find_variant, keep_variant
+
+
+logger = logging.get_logger(__name__)
+
+# The reports clone from recordings of up to 30 seconds.
+MAX_REFERENCE_DURATION = 30.0
+
+_FIELDS = ("variant", "normalize_inputs", "max_reference_duration")
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_TOKENIZER_OPTIONS = (
+    "use_fast",
+    "padding_side",
+    "truncation_side",
+    "model_max_length",
+    "extra_special_tokens",
+    *PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES,
+)
+# What AutoProcessor passes along.
+_AUTO_OPTIONS = ("trust_remote_code", "code_revision", "_from_auto", "_commit_hash")
+
+
+class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
+    r"""
+    Builds prompts from text, audio and instructions, and turns generated codes into audio.
+
+    Args:
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Tokenizer of the checkpoint.
+        audio_tokenizer ([`MossAudioTokenizerModel`], *optional*):
+            Codec. Without one, prompts can still be built from codes.
+        model_config ([`PreTrainedConfig`], *optional*):
+            Configuration of the model, for its token ids and codebooks.
+        codec_path (`str`, *optional*):
+            Folder or Hub id of the codec, for what is saved. A processor names a codec inside or beside its folder by the
+            relative path, another by the absolute one. Defaults to the name that `audio_tokenizer` was loaded from.
+        max_reference_duration (`float`, *optional*, defaults to 30.0):
+            Longest reference in seconds.
+        variant (`str`, *optional*):
+            Name of the release whose prompts the model knows, such as `"MOSS-TTSD-v1.0"`. Defaults to the one that
+            `model_config` says or whose name it has.
+        normalize_inputs (`bool`, *optional*):
+            Whether texts are cleaned before they are spoken. Defaults to what the variant does.
+
+    Raises:
+        ValueError: a configuration of another architecture, an unknown variant, `normalize_inputs=True` for a variant that does
+            not normalise, or a codec that does not fit.
+    """
+
+    # Not through a base class: transformers looks at the first one.
+    register_for_auto_class = RemoteCodeMixin.register_for_auto_class
+
+    # Of a processor that is made without a configuration.
+    config_class: ClassVar[type[PreTrainedConfig]]
+
+    # Tokens of the prompt that a text cannot spell, by their names in the configuration.
+    special_tokens: ClassVar[tuple[str, ...]] = (
+        "pad",
+        "im_start",
+        "im_end",
+        "audio_start",
+        "audio_end",
+        "audio_user_slot",
+        "audio_assistant_gen_slot",
+    )
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        audio_tokenizer: Any = None,
+        model_config: PreTrainedConfig | None = None,
+        codec_path: str | None = None,
+        max_reference_duration: float = MAX_REFERENCE_DURATION,
+        variant: str | None = None,
+        normalize_inputs: bool | None = None,
+    ):
+        super().__init__(tokenizer)
+        self.model_config = self.config_class() if model_config is None else model_config
+        _check_class(type(self), self.model_config)
+        self.variant = find_variant(self.model_config, name=variant)
+        self.normalize_inputs = normalize_inputs
+        if normalize_inputs and self.variant.normalize_text is None:
+            raise ValueError(
+                f"{self.variant.name} speaks texts as they are: leave `normalize_inputs` out, or say another `variant`."
+            )
+        self.max_reference_duration = max_reference_duration
+        # Where codecs were found, by their names.
+        self._codec_locations: dict[str, str] = {}
+        self._codec_name: str | None = None
+        self.codec_path = None
+        # Not through the base class, which takes transformers' own codecs only.
+        self.audio_tokenizer = audio_tokenizer
+        if codec_path is not None:
+            self._name_codec(codec_path)
+        self._encoder = PromptEncoder(
+            tokenizer, [getattr(self.model_config, f"{name}_token_id") for name in self.special_tokens]
+        )
+        if audio_tokenizer is not None:
+            self._codec()
+
+    @property
+    def audio_tokenizer(self) -> Any:
+        """The codec, or `None`. Another one that was loaded from somewhere is saved by its own name."""
+        return self._audio_tokenizer
+
+    @audio_tokenizer.setter
+    def audio_tokenizer(self, codec: Any) -> None:
+        self._audio_tokenizer = codec
+        name = getattr(codec, "name_or_path", None) or None
+        if name is not None and name != self._codec_name:
+            self._name_codec(name)
+            self._codec_name = name
+
+    def _name_codec(self, name: str | os.PathLike) -> None:
+        self.codec_path = os.fspath(name)
+        # The working directory may be another one when the processor is saved.
+        if Path(name).is_dir():
+            self._codec_locations[self.codec_path] = str(Path(name).resolve())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        codec_path: str | os.PathLike | None = None,
+        *,
+        codec_dtype: str | torch.dtype | None = None,
+        model_config: PreTrainedConfig | None = None,
+        **kwargs,
+    ):
+        r"""
+        Loads tokenizer, configuration and codec. The class follows from the configuration of the model, whichever is called.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`):
+                Folder or Hub id of the checkpoint.
+            codec_path (`str` or `os.PathLike`, *optional*):
+                Folder or Hub id of the codec, instead of the one that processor_config.json or config.json names or the variant
+                has. A codec that was asked for here must load; another may be missing, with a warning.
+            codec_dtype (`str` or `torch.dtype`, *optional*):
+                Type of the codec's weights, for example `"float16"`; its quantizer stays in float32.
+            model_config ([`PreTrainedConfig`], *optional*):
+                Configuration of the model, instead of the checkpoint's.
+            kwargs:
+                `variant`, `normalize_inputs` and `max_reference_duration` of the class; the Hub's `revision`, `token`,
+                `cache_dir`, `force_download`, `local_files_only`; `use_fast`, `padding_side`, `truncation_side`,
+                `model_max_length`, `extra_special_tokens` and the special tokens (`pad_token`, ...) of the tokenizer.
+
+        Raises:
+            TypeError: for other options.
+            ValueError: if a file of the checkpoint names a codec outside of it; see [`locate_codec`], and the class.
+            OSError: if the checkpoint, or the codec of `codec_path`, cannot be found.
+        """
+        checkpoint = pretrained_model_name_or_path
+        fields, hub_options, tokenizer_options = _split_options(kwargs)
+        saved = _read_json(checkpoint, PROCESSOR_NAME, hub_options)
+        if model_config is None:
+            model_config = AutoConfig.from_pretrained(checkpoint, **hub_options)
+        fields = {name: saved[name] for name in _FIELDS if name in saved} | fields
+        generation = _read_json(checkpoint, GENERATION_CONFIG_NAME, hub_options)
+        variant = find_variant(model_config, checkpoint, generation, fields.get("variant"))
+        fields["variant"] = variant.name
+        named = saved.get("audio_tokenizer_name_or_path")
+        named = named or (saved.get("audio_tokenizer") or {}).get("audio_tokenizer_name_or_path")
+        named = codec_path or named or getattr(model_config, "audio_tokenizer_name_or_path", None)
+        location = locate_codec(checkpoint, named or variant.codec, is_argument=codec_path is not None)
+        codec = _load_codec(checkpoint, location, codec_path is not None, codec_dtype, hub_options)
+        processor = _class_for(cls, model_config)(
+            AutoTokenizer.from_pretrained(checkpoint, **hub_options, **tokenizer_options),
+            audio_tokenizer=codec,
+            model_config=model_config,
+            codec_path=named,
+            **fields,
+        )
+        if named is not None:
+            processor._codec_locations[processor.codec_path] = location
+        return processor
+
+    def normalize_text(self, text: str) -> str:
+        """What is done to a text before it is spoken."""
+        return self._normalize_field("text", text)
+
+    def _normalize_field(self, name: str, value: str) -> str:
+        variant = self.variant
+        if variant.normalize_text is None or self.normalize_inputs is False or name not in variant.normalized_fields:
+            return value
+        return variant.normalize_text(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        output = {
+            "processor_class": type(self).__name__,
+            "variant": self.variant.name,
+            "max_reference_duration": self.max_reference_duration,
+        }
+        if self.normalize_inputs is not None:
+            output["normalize_inputs"] = self.normalize_inputs
+        if self.codec_path is not None:
+            # The reference reads this key too. Under `audio_tokenizer`, AutoProcessor would load the codec by itself.
+            output["audio_tokenizer_name_or_path"] = self._codec_locations.get(self.codec_path, str(self.codec_path))
+        return output
+
+    def to_json_file(self, json_file_path: str | os.PathLike) -> None:
+        """Writes the fields, and the class for `trust_remote_code=True` where the folder has the module for it."""
+        path, fields = Path(json_file_path), self.to_dict()
+        if self.codec_path is not None:
+            fields["audio_tokenizer_name_or_path"] = self._codec_name_in(path.parent)
+        if needs_module(path.parent):
+            fields["auto_map"] = {"AutoProcessor": class_reference(type(self).__name__)}
+        path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _codec_name_in(self, folder: Path) -> str:
+        name = str(self.codec_path)
+        if name in self._codec_locations:
+            return codec_name_in(folder, self._codec_locations[name])
+        if Path(name).is_dir() and not Path(folder, name).is_dir():
+            return codec_name_in(folder, str(Path(name).resolve()))
+        return name
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+        """
+        Saves tokenizer and processor, the codec by its name, and, where the model has not been saved yet, the config.json
+        that [`~MossTTSProcessor.from_pretrained`] reads. `push_to_hub=True` pushes them to `repo_id`, by default the
+        name of the folder, with the arguments of [`~MossTTSProcessor.push_to_hub`].
+        """
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        if not Path(save_directory, "config.json").exists():
+            config = copy.deepcopy(self.model_config)
+            keep_variant(config, self.variant)
+            config.save_pretrained(save_directory)
+        if needs_module(save_directory):
+            add_module(save_directory)
+        saved = super().save_pretrained(save_directory)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return saved
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload processor",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> CommitInfo:
+        """
+        Pushes tokenizer and processor, and the config.json unless the repository has one, which is its model's.
+
+        Args:
+            repo_id (`str`):
+                Name of the repository, `"namespace/name"`; made if there is none.
+            commit_message (`str`, *optional*, defaults to `"Upload processor"`):
+                Summary of the commit.
+            private (`bool`, *optional*):
+                Whether a repository that is made is private; by default as the namespace has it.
+            token (`str` or `bool`, *optional*):
+                By default the one of `hf auth login`.
+            revision (`str`, *optional*):
+                Branch to push to, made if there is none; by default the main one.
+            create_pr (`bool`, *optional*, defaults to `False`):
+                Open a pull request with the files.
+
+        Raises:
+            ValueError: if the codec is a folder of this machine, which nobody else has.
+        """
+        api = HfApi(library_name="transformers-moss-tts", token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            if self.codec_path is not None and Path(self._codec_name_in(Path(folder))).is_absolute():
+                raise ValueError(
+                    f"The codec is {self._codec_name_in(Path(folder))}, which nobody else has. Push it too, and set "
+                    "`processor.codec_path` to its Hub id."
+                )
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            # A branch that there is not yet begins as the main one.
+            if any(api.file_exists(repo_id, "config.json", revision=name) for name in {revision, None}):
+                Path(folder, "config.json").unlink()
+            if revision is not None and not revision.startswith("refs/"):
+                api.create_branch(repo_id, branch=revision, exist_ok=True)
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+
+def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Options of `from_pretrained` as those of the class, the Hub and the tokenizer."""
+    # The options of a pipeline's generator come along.
+    is_pipeline = options.pop("_from_pipeline", None) is not None
+    fields, hub_options, tokenizer_options = (
+        {name: options.pop(name) for name in names if name in options}
+        for names in (_FIELDS, _HUB_OPTIONS, _TOKENIZER_OPTIONS)
+    )
+    unknown = sorted(options.keys() - set(_AUTO_OPTIONS))
+    if unknown and not is_pipeline:
+        raise TypeError(
+            f"A processor has no option {', '.join(f'`{name}`' for name in unknown)}. The options are `codec_path`, "
+            f"`codec_dtype`, `model_config`, {', '.join(f'`{name}`' for name in (*_FIELDS, *_HUB_OPTIONS))} and those of "
+            "tokenizers."
+        )
+    return {name: value for name, value in fields.items() if value is not None}, hub_options, tokenizer_options
+
+
+def _read_json(checkpoint: str | os.PathLike, name: str, hub_options: dict[str, Any]) -> dict[str, Any]:
+    path = cached_file(
+        checkpoint,
+        name,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **hub_options,
+    )
+    return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _load_codec(
+    checkpoint: str | os.PathLike,
+    location: str,
+    is_required: bool,
+    dtype: str | torch.dtype | None,
+    hub_options: dict[str, Any],
+):
+    if not location.startswith(f"{checkpoint}/"):
+        # The revision is one of the checkpoint's repository.
+        hub_options = {name: value for name, value in hub_options.items() if name != "revision"}
+    try:
+        return load_codec(location, dtype, hub_options)
+    except OSError as error:
+        if is_required:
+            raise
+        logger.warning(
+            f"The codec {location!r} could not be loaded ({str(error).splitlines()[0]}). Prompts can be built from codes; to "
+            "encode or decode audio, pass `codec_path=`."
+        )
+        return None
+
+
+def _class_for(called: type[MossTTSProcessor], config: PreTrainedConfig) -> type[MossTTSProcessor]:
+    """The registered class of a configuration, unless the one that was called is of it."""
+    registered = PROCESSOR_MAPPING.get(type(config), called)
+    return called if issubclass(called, registered) else registered
+
+
+def _check_class(cls: type[MossTTSProcessor], config: PreTrainedConfig) -> None:
+    wanted = _class_for(cls, config)
+    if wanted is not cls:
+        raise ValueError(f"`model_config` is a {type(config).__name__}, whose processor is {wanted.__name__}.")
