@@ -1,0 +1,196 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Audio files: their limits, decoding block by block, and encoding."""
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+
+# Container and encoding by file suffix; libsndfile writes no m4a.
+_FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".mp3": ("MP3", None),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+}
+FILE_SUFFIXES = tuple(_FORMATS)
+# Rates in Hz that formats are limited to.
+_RATES = {
+    ".mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    ".opus": (8000, 12000, 16000, 24000, 48000),
+}
+# Containers that PyAV may open: none that names other files, as playlists do.
+_AV_FORMATS = "aac,amr,asf,caf,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpegts,ogg,wav"
+# Samples of all channels that are decoded, and frames that are encoded, at once.
+_DECODED_BLOCK, _ENCODED_BLOCK = 1 << 22, 1 << 16
+# Number of frames that libsndfile gives for a file whose header does not tell it.
+_UNKNOWN_LENGTH = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioLimits:
+    """
+    Bounds on a recording that comes from elsewhere. What exceeds them is refused with a `ValueError`: by its size or its header
+    before it is decoded, else as soon as more has been decoded.
+
+    Args:
+        max_duration (`float`, *optional*, defaults to 3600.0):
+            Longest recording in seconds.
+        max_bytes (`int`, *optional*, defaults to 536870912):
+            Largest file or download in bytes.
+        max_channels (`int`, *optional*, defaults to 16):
+            Most channels.
+        min_sampling_rate (`int`, *optional*, defaults to 1000):
+            Lowest sampling rate in Hz.
+        max_sampling_rate (`int`, *optional*, defaults to 768000):
+            Highest sampling rate in Hz.
+        download_timeout (`float`, *optional*, defaults to 120.0):
+            Longest duration of a whole download in seconds.
+        allow_private_addresses (`bool`, *optional*, defaults to `True`):
+            Whether URLs may name addresses that are not public. A server that takes URLs from others passes `False`.
+    """
+
+    max_duration: float = 3600.0
+    max_bytes: int = 512 * 2**20
+    max_channels: int = 16
+    min_sampling_rate: int = 1000
+    max_sampling_rate: int = 768_000
+    download_timeout: float = 120.0
+    allow_private_addresses: bool = True
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if name != "allow_private_addresses" and not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
+
+    def check_size(self, num_bytes: int, name: str) -> None:
+        if num_bytes > self.max_bytes:
+            raise ValueError(
+                f"{name} has {num_bytes} bytes; at most {self.max_bytes} are read. Cut it, or pass other `limits`."
+            )
+
+    def check_duration(self, num_frames: int, rate: int, name: str) -> None:
+        if num_frames > self.max_duration * rate:
+            raise ValueError(f"{name} is longer than {self.max_duration:g} s, which is the longest allowed: cut it.")
+
+    def check_format(self, rate: Any, num_channels: int, name: str) -> int:
+        """The sampling rate as `int`."""
+        if not 0 < num_channels <= self.max_channels:
+            raise ValueError(f"{name} must have 1 to {self.max_channels} channels, got {num_channels}.")
+        name = f"The sampling rate of {name[0].lower()}{name[1:]}"
+        return check_rate(rate, name, self.min_sampling_rate, self.max_sampling_rate)
+
+
+DEFAULT_LIMITS = AudioLimits()
+
+
+def check_rate(rate: Any, name: str, lowest: int, highest: int) -> int:
+    """
+    A sampling rate as `int`.
+
+    Raises:
+        ValueError: if it is no whole number of Hz, or beyond the bounds.
+    """
+    number = rate.item() if getattr(rate, "shape", None) == () else rate
+    is_whole = isinstance(number, int | float) and not isinstance(number, bool) and number == number // 1
+    if not is_whole or not lowest <= number <= highest:
+        raise ValueError(f"{name} must be a whole number of Hz from {lowest} to {highest}, got {rate!r}.")
+    return int(number)
+
+
+def decode_file(file: BinaryIO, name: str, limits: AudioLimits) -> Iterator[tuple[np.ndarray, int]]:
+    """Decodes a file block by block `(frames, channels)`, after a look at its header."""
+    try:
+        sound = soundfile.SoundFile(file)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        file.seek(0)
+        yield from _decode_with_av(file, name, error, limits)
+        return
+    with sound:
+        rate = limits.check_format(sound.samplerate, sound.channels, name)
+        if sound.frames != _UNKNOWN_LENGTH:
+            limits.check_duration(sound.frames, rate, name)
+        try:
+            while len(block := sound.read(_DECODED_BLOCK // sound.channels, dtype="float32", always_2d=True)):
+                yield block, rate
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{name} is damaged: {error}.") from error
+
+
+def _decode_with_av(
+    file: BinaryIO, name: str, reason: Exception, limits: AudioLimits
+) -> Iterator[tuple[np.ndarray, int]]:
+    try:
+        import av
+    except ImportError as error:
+        raise ValueError(
+            f"{name} is not audio that libsndfile reads ({reason}). If it is m4a or aac: pip install "
+            "'transformers-moss-tts[m4a]'."
+        ) from error
+    try:
+        with av.open(file, options={"format_whitelist": _AV_FORMATS}, metadata_errors="replace") as container:
+            if not container.streams.audio:
+                raise ValueError(f"{name} has no audio stream.")
+            stream = container.streams.audio[0]
+            rate = limits.check_format(stream.codec_context.sample_rate, stream.codec_context.channels, name)
+            if stream.duration is not None and stream.time_base is not None:
+                limits.check_duration(int(stream.duration * stream.time_base * rate), rate, name)
+            resamplers = {}
+            for frame in container.decode(stream):
+                # A stream may change its layout or its rate.
+                kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+                if kind not in resamplers:
+                    resamplers[kind] = av.AudioResampler(format="fltp", rate=rate)
+                for resampled in resamplers[kind].resample(frame):
+                    yield resampled.to_ndarray().T, rate
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{name} is not readable audio: {error}.") from error
+
+
+def encode_file(samples: np.ndarray, rate: int, suffix: str) -> bytes:
+    """The content of a file with samples `(frames, channels)`."""
+    if rate not in _RATES.get(suffix, (rate,)):
+        rates = ", ".join(map(str, _RATES[suffix]))
+        raise ValueError(
+            f"A {suffix} file has a sampling rate of {rates} Hz, got {rate}: resample, or write a wav file."
+        )
+    container, encoding = _FORMATS[suffix]
+    buffer = io.BytesIO()
+    try:
+        with soundfile.SoundFile(buffer, "w", rate, samples.shape[1], encoding, format=container) as file:
+            # libsndfile crashes when it is given minutes of Vorbis at once.
+            for start in range(0, len(samples), _ENCODED_BLOCK):
+                file.write(np.clip(samples[start : start + _ENCODED_BLOCK], -1, 1).astype(np.float32))
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"A {suffix} file cannot hold {samples.shape[1]} channels at {rate} Hz ({error}): write a wav file."
+        ) from error
+    return buffer.getvalue()
+
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "FILE_SUFFIXES",
+    "AudioLimits",
+    "check_rate",
+    "decode_file",
+    "encode_file",
+]
