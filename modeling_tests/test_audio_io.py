@@ -107,7 +107,7 @@ def test_decoders_of_datasets(folder, decoder):
     expected = load_audio(folder / "stereo.wav", 24000, num_channels=2)
     np.testing.assert_array_equal(load_audio(audio, 24000, num_channels=2), expected)
     assert audio_digest(audio) == audio_digest(decoder(folder / "stereo.wav"))
-    with pytest.raises(ValueError, match=r"AudioDecoder|RangeDecoder.* longer than 0.5 s"):
+    with pytest.raises(ValueError, match=r"AudioDecoder|RangeDecoder.* at most 0.5 s are allowed"):
         load_audio(audio, 24000, limits=AudioLimits(max_duration=0.5))
 
 
@@ -161,7 +161,7 @@ def flac_of_silence(seconds, rate=8000, channels=1):
 def test_a_long_recording_is_refused_before_it_is_decoded(monkeypatch):
     content = flac_of_silence(600)
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **kwargs: pytest.fail("it was decoded"))
-    with pytest.raises(ValueError, match="longer than 30 s"):
+    with pytest.raises(ValueError, match="at most 30 s are allowed"):
         load_audio(bytes(content), RATE, limits=AudioLimits(max_duration=30))
 
 
@@ -178,7 +178,7 @@ def test_a_header_without_a_length_bounds_what_is_decoded(monkeypatch):
         return block
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
-    with pytest.raises(ValueError, match="longer than 30 s"):
+    with pytest.raises(ValueError, match="at most 30 s are allowed"):
         load_audio(bytes(content), RATE, limits=AudioLimits(max_duration=30))
     assert len(decoded) == 1 and sum(decoded) < 8000 * 1800
 
@@ -186,7 +186,7 @@ def test_a_header_without_a_length_bounds_what_is_decoded(monkeypatch):
 def test_what_a_wav_header_promises_is_refused(folder):
     content = bytearray((folder / "tone.wav").read_bytes())
     content[24:28] = (10**9).to_bytes(4, "little")
-    with pytest.raises(ValueError, match=r"sampling rate .*from 1000 to 768000"):
+    with pytest.raises(ValueError, match=r"sampling rate .*from 1 to 768000"):
         load_audio(bytes(content), RATE)
 
 
@@ -199,12 +199,12 @@ LIMITS = {
         {"max_bytes": 1000},
         "at most 1000",
     ),
-    "array": (lambda path: (np.zeros(RATE), RATE), {"max_duration": 0.9}, "longer than 0.9 s"),
+    "array": (lambda path: (np.zeros(RATE), RATE), {"max_duration": 0.9}, "at most 0.9 s are allowed"),
     "channels": (lambda path: (np.zeros((4, RATE)), RATE), {"max_channels": 3}, "1 to 3 channels, got 4"),
     "rate": (
         lambda path: path,
-        {"max_sampling_rate": 24000, "min_sampling_rate": 20000},
-        "from 20000 to 24000, got 16000",
+        {"max_sampling_rate": 12000},
+        "from 1 to 12000, got 16000",
     ),
 }
 
@@ -213,7 +213,7 @@ LIMITS = {
 def test_limits(folder, name):
     make, limits, message = LIMITS[name]
     with pytest.raises(ValueError, match=message):
-        load_audio(make(folder / "tone.wav"), 24000, limits=AudioLimits(**limits))
+        load_audio(make(folder / "tone.wav"), 8000, limits=AudioLimits(**limits))
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "30", None])
@@ -263,14 +263,14 @@ def test_m4a(m4a):
 
 
 def test_m4a_is_bounded(m4a):
-    with pytest.raises(ValueError, match=r"tone\.m4a.* longer than 0.5 s"):
+    with pytest.raises(ValueError, match=r"tone\.m4a.* at most 0.5 s are allowed"):
         load_audio(m4a, RATE, limits=AudioLimits(max_duration=0.5))
     content = m4a.read_bytes()
     # Without the durations of the headers, what is decoded counts.
     for box, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):
         start = content.index(box) + 4 + offset
         content = content[:start] + bytes(4) + content[start + 4 :]
-    with pytest.raises(ValueError, match=r"longer than 0.5 s"):
+    with pytest.raises(ValueError, match=r"at most 0.5 s are allowed"):
         load_audio(content, RATE, limits=AudioLimits(max_duration=0.5))
 
 

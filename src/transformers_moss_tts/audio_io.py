@@ -35,6 +35,7 @@ from .utils.audio_files import (
     DEFAULT_LIMITS,
     FILE_SUFFIXES,
     AudioLimits,
+    TooLongError,
     check_rate,
     decode_file,
     encode_file,
@@ -88,7 +89,7 @@ def load_audio(
     """
     if num_channels not in (1, 2):
         raise ValueError(f"`num_channels` must be 1 or 2, got {num_channels!r}.")
-    sampling_rate = check_rate(sampling_rate, "`sampling_rate`", 1, limits.max_sampling_rate)
+    sampling_rate = check_rate(sampling_rate, "`sampling_rate`", limits.max_sampling_rate)
     held, rate = _unwrap(audio, array_sampling_rate, limits)
     name = _describe(audio)
     if isinstance(held, np.ndarray):
@@ -125,9 +126,14 @@ def audio_digest(audio: AudioInput, limits: AudioLimits = DEFAULT_LIMITS) -> str
     return hashlib.sha256(f"{rate} {samples.shape} ".encode() + content).hexdigest()
 
 
+def is_remote(audio: Any) -> bool:
+    """Whether a text is a URL or a data URI, and no path."""
+    return isinstance(audio, str) and (is_url(audio) or _DATA_URI.match(audio) is not None)
+
+
 def is_array_with_rate(audio: Any) -> bool:
     """Whether something is a pair of samples and their rate, as `librosa.load`, `torchaudio.load` or scipy give in either order."""
-    if not isinstance(audio, tuple) or len(audio) != 2:
+    if not isinstance(audio, tuple) or len(audio) != 2 or any(item is None for item in audio):
         return False
     return sum(isinstance(item, np.ndarray | torch.Tensor) and item.ndim > 0 for item in audio) == 1
 
@@ -171,7 +177,7 @@ def save_audio(audio: np.ndarray | torch.Tensor, path: str | os.PathLike, sampli
         raise ValueError(f"The folder {str(path.parent)!r} does not exist: make it first.")
     if path.is_dir():
         raise ValueError(f"{str(path)!r} is a folder: name a file.")
-    rate = check_rate(sampling_rate, "`sampling_rate`", 1, DEFAULT_LIMITS.max_sampling_rate)
+    rate = check_rate(sampling_rate, "`sampling_rate`", DEFAULT_LIMITS.max_sampling_rate)
     samples = _samples(audio)
     if samples.size == 0:
         raise ValueError("There are no samples to write.")
@@ -246,7 +252,7 @@ def _opened(audio: Any, name: str, limits: AudioLimits) -> Iterator[BinaryIO]:
         ValueError: if it cannot be read or is too large.
         TypeError: if an open file does not give bytes.
     """
-    if isinstance(audio, str | os.PathLike) and not _is_remote(audio):
+    if isinstance(audio, str | os.PathLike) and not is_remote(audio):
         with _existing(audio).open("rb") as file:
             limits.check_size(os.fstat(file.fileno()).st_size, name)
             yield file
@@ -254,10 +260,6 @@ def _opened(audio: Any, name: str, limits: AudioLimits) -> Iterator[BinaryIO]:
     content = _content(audio, name, limits)
     limits.check_size(len(content), name)
     yield io.BytesIO(content)
-
-
-def _is_remote(audio: str | os.PathLike) -> bool:
-    return isinstance(audio, str) and (is_url(audio) or _DATA_URI.match(audio) is not None)
 
 
 def _content(audio: Any, name: str, limits: AudioLimits) -> bytes:
@@ -372,3 +374,18 @@ def _describe(audio: AudioInput) -> str:
 def _shortened(text: str | os.PathLike) -> str:
     text = str(text)
     return text if len(text) <= 200 else f"{text[:60]}..."
+
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "AudioInput",
+    "AudioLimits",
+    "TooLongError",
+    "audio_digest",
+    "is_array_with_rate",
+    "is_remote",
+    "load_audio",
+    "normalize_loudness",
+    "read_audio_file",
+    "save_audio",
+]

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Recordings to codes, and codes to audio: what a processor does with its codec."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -29,7 +30,7 @@ FRAME_RATE = 12.5
 
 
 class AudioCodesMixin:
-    """For processors: they have an `audio_tokenizer`, a `codec_path` and a `model_config`."""
+    """For processors: they have an `audio_tokenizer`, a `codec_path`, a `model_config` and `audio_limits`."""
 
     @property
     def frame_rate(self) -> float:
@@ -112,13 +113,14 @@ class AudioCodesMixin:
         return [self._check_codes(item) if is_codes(item) else known[_key_of(item)] for item in audio]
 
     def _load_recording(self, item: Audio, sampling_rate: int | None, limit: float | None) -> torch.FloatTensor:
-        config = self._codec().config
-        rate, channels = config.sampling_rate, config.num_channels
-        wave = load_audio(item, rate, array_sampling_rate=sampling_rate, num_channels=channels)
-        wave = torch.from_numpy(normalize_loudness(wave)).view(channels, -1)
-        if limit is not None and wave.shape[1] > limit * rate:
-            raise ValueError(_too_long("A reference", wave.shape[1] / rate, limit))
-        return wave
+        config, limits = self._codec().config, self.audio_limits
+        channels = config.num_channels
+        if limit is not None and limit < limits.max_duration:
+            limits = dataclasses.replace(limits, max_duration=limit)
+        wave = load_audio(
+            item, config.sampling_rate, array_sampling_rate=sampling_rate, num_channels=channels, limits=limits
+        )
+        return torch.from_numpy(normalize_loudness(wave)).view(channels, -1)
 
     def _encode_waves(self, waves: list[torch.FloatTensor]) -> list[torch.LongTensor]:
         codec = self._codec()
@@ -141,7 +143,10 @@ class AudioCodesMixin:
         encoded = [None if item is None else next(codes) for item in references]
         for number, item in enumerate(encoded, 1):
             if item is not None and len(item) > limit * self.frame_rate:
-                raise ValueError(_too_long(f"Reference {number}", len(item) / self.frame_rate, limit))
+                raise ValueError(
+                    f"Reference {number} lasts {len(item) / self.frame_rate:.1f} s; at most {limit:g} s are allowed. Cut it, or "
+                    "raise `max_reference_duration`."
+                )
         return encoded
 
     def _check_codes(self, codes: torch.Tensor | np.ndarray) -> torch.LongTensor:
@@ -221,7 +226,3 @@ class AudioCodesMixin:
 def _key_of(item: Audio) -> Any:
     """What tells recordings of one call apart: the path, or which object it is."""
     return str(item) if isinstance(item, str | os.PathLike) else id(item)
-
-
-def _too_long(what: str, seconds: float, limit: float) -> str:
-    return f"{what} lasts {seconds:.1f} s; at most {limit:g} s are allowed. Cut it, or raise `max_reference_duration`."

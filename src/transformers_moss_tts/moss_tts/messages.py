@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio_io import AudioInput
+from ..audio_io import AudioInput, is_array_with_rate
 from .prompt import USER_FIELDS, UserText
 
 
@@ -61,7 +61,9 @@ def messages_of_fields(fields: Mapping[str, Any]) -> list[Message]:
     is_many = isinstance(text, list | tuple)
     columns = {}
     for name, value in fields.items():
-        is_column = isinstance(value, list | tuple) and (is_many or name != "reference")
+        is_column = (
+            isinstance(value, list | tuple) and (is_many or name != "reference") and not is_array_with_rate(value)
+        )
         if is_column and len(value) != count:
             raise ValueError(
                 f"`{name}` has {len(value)} entries for {count} texts: give one value, or one for each text."
@@ -220,4 +222,4 @@ def _audio_of_item(item: Mapping[str, Any]) -> Audio:
         return audio
     if is_codes(audio) or not isinstance(audio, np.ndarray | torch.Tensor | list):
         raise ValueError("Only an array of samples has a 'sampling_rate': files know theirs, and codes have none.")
-    return {"array": np.asarray(audio), "sampling_rate": sampling_rate}
+    return {"array": audio, "sampling_rate": sampling_rate}

@@ -27,6 +27,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import GENERATION_CONFIG_NAME, PROCESSOR_NAME, cached_file, logging
 
+from ..audio_io import DEFAULT_LIMITS, AudioLimits
 from ..loading.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
 from .audio_codes import AudioCodesMixin
 from .codec_path import codec_name_in, load_codec, locate_codec
@@ -75,6 +76,9 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             `model_config` says or whose name it has.
         normalize_inputs (`bool`, *optional*):
             Whether texts are cleaned before they are spoken. Defaults to what the variant does.
+        audio_limits ([`~transformers_moss_tts.audio_io.AudioLimits`], *optional*):
+            Bounds on the recordings that are read, such as their size; not saved. A server whose callers send URLs passes
+            `AudioLimits(allow_private_addresses=False)`.
 
     Raises:
         ValueError: a configuration of another architecture, an unknown variant, `normalize_inputs=True` for a variant that does
@@ -107,6 +111,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         max_reference_duration: float = MAX_REFERENCE_DURATION,
         variant: str | None = None,
         normalize_inputs: bool | None = None,
+        audio_limits: AudioLimits = DEFAULT_LIMITS,
     ):
         super().__init__(tokenizer)
         self.model_config = self.config_class() if model_config is None else model_config
@@ -118,6 +123,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
                 f"{self.variant.name} speaks texts as they are: leave `normalize_inputs` out, or say another `variant`."
             )
         self.max_reference_duration = max_reference_duration
+        self.audio_limits = audio_limits
         # Where codecs were found, by their names.
         self._codec_locations: dict[str, str] = {}
         self._codec_name: str | None = None
@@ -159,6 +165,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         *,
         codec_dtype: str | torch.dtype | None = None,
         model_config: PreTrainedConfig | None = None,
+        audio_limits: AudioLimits = DEFAULT_LIMITS,
         **kwargs,
     ):
         r"""
@@ -174,6 +181,8 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
                 Type of the codec's weights, for example `"float16"`; its quantizer stays in float32.
             model_config ([`PreTrainedConfig`], *optional*):
                 Configuration of the model, instead of the checkpoint's.
+            audio_limits ([`~transformers_moss_tts.audio_io.AudioLimits`], *optional*):
+                Bounds on the recordings that are read.
             kwargs:
                 `variant`, `normalize_inputs` and `max_reference_duration` of the class; the Hub's `revision`, `token`,
                 `cache_dir`, `force_download`, `local_files_only`; `use_fast`, `padding_side`, `truncation_side`,
@@ -203,6 +212,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             audio_tokenizer=codec,
             model_config=model_config,
             codec_path=named,
+            audio_limits=audio_limits,
             **fields,
         )
         if named is not None:

@@ -14,6 +14,7 @@
 """Recordings of `datasets` tables as codes."""
 
 import copy
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable
@@ -27,7 +28,7 @@ from datasets import Array2D, Audio, Dataset, Features, IterableDataset, Value
 from datasets.utils.file_utils import xopen
 from transformers.utils import logging
 
-from ..audio_io import AudioInput, audio_digest, load_audio, read_audio_file
+from ..audio_io import AudioInput, AudioLimits, TooLongError, audio_digest, is_remote, load_audio, read_audio_file
 from .code_cache import CodeCache
 from .tts_collator import encode_sample, is_code_rows
 
@@ -219,32 +220,37 @@ class _RowEncoder:
         given, audio, references = _given_codes(row), row.get(self.audio_column), _references_of(row)
         if given is None and audio is None:
             return {"problem": f"there is nothing in {self.audio_column!r}, and there are no codes."}
+        limits = self.processor.audio_limits
+        longest = min(limits.max_duration, self.processor.max_reference_duration)
+        of_references = dataclasses.replace(limits, max_duration=longest)
         try:
             return {
-                "codes": self._look_up(audio, waveforms) if given is None else given,
-                "reference": references and [r if r is None else self._look_up(r, waveforms) for r in references],
+                "codes": self._look_up(audio, waveforms, limits) if given is None else given,
+                "reference": references
+                and [r if r is None else self._look_up(r, waveforms, of_references) for r in references],
             }
-        except (_SilentError, TypeError) as error:
+        except (_SilentError, TooLongError, TypeError) as error:
             return {"problem": str(error)}
         except (ValueError, OSError) as error:
             return {"broken": str(error)}
 
-    def _look_up(self, item: Any, waveforms: dict[str, np.ndarray]) -> Any:
+    def _look_up(self, item: Any, waveforms: dict[str, np.ndarray], limits: AudioLimits) -> Any:
         if is_code_rows(item):
             return item
-        content = _fetch(item)
+        content = _fetch(item, limits)
         digest = audio_digest(content)
         codes = self.cache.load(digest)
         if codes is None and digest not in waveforms:
-            waveforms[digest] = self._decode(content, item)
+            waveforms[digest] = self._decode(content, item, limits)
         return digest if codes is None else codes
 
-    def _decode(self, content: AudioInput, item: AudioInput) -> np.ndarray:
+    def _decode(self, content: AudioInput, item: AudioInput, limits: AudioLimits) -> np.ndarray:
         config = self.processor.audio_tokenizer.config
         try:
-            waveform = load_audio(content, config.sampling_rate, num_channels=config.num_channels)
+            waveform = load_audio(content, config.sampling_rate, num_channels=config.num_channels, limits=limits)
         except ValueError as error:
-            raise ValueError(f"{_name_of(item)}: {error}") from error
+            kind = TooLongError if isinstance(error, TooLongError) else ValueError
+            raise kind(f"{_name_of(item)}: {error}") from error
         if np.abs(waveform).max() < _SILENCE:
             raise _SilentError(f"{_name_of(item)} is silent: it is never louder than -60 dB of full scale.")
         return waveform
@@ -310,7 +316,7 @@ def _path_of(item: Any) -> str | None:
 
 def _local_path(item: Any) -> str | None:
     path = _path_of(item)
-    return None if path is None or "://" in path else path
+    return None if path is None or "://" in path or is_remote(path) else path
 
 
 def _problem_of_recording(item: Any) -> str | None:
@@ -322,14 +328,15 @@ def _problem_of_recording(item: Any) -> str | None:
     return None
 
 
-def _fetch(item: AudioInput) -> AudioInput:
+def _fetch(item: AudioInput, limits: AudioLimits) -> AudioInput:
     """The recording in memory."""
     path = _path_of(item)
-    if path is not None and "://" in path:
+    is_web = path is not None and path.lower().startswith(("http://", "https://")) and "::" not in path
+    if path is not None and "://" in path and not is_web:
         # Tables that stream name files of their repository and of archives so.
         with xopen(path, "rb") as file:
             return file.read()
-    return read_audio_file(item)
+    return read_audio_file(item, limits)
 
 
 def _name_of(item: AudioInput) -> str:

@@ -45,6 +45,10 @@ _DECODED_BLOCK, _ENCODED_BLOCK = 1 << 22, 1 << 16
 _UNKNOWN_LENGTH = 2**63 - 1
 
 
+class TooLongError(ValueError):
+    """A recording is longer than the limits allow."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioLimits:
     """
@@ -58,8 +62,6 @@ class AudioLimits:
             Largest file or download in bytes.
         max_channels (`int`, *optional*, defaults to 16):
             Most channels.
-        min_sampling_rate (`int`, *optional*, defaults to 1000):
-            Lowest sampling rate in Hz.
         max_sampling_rate (`int`, *optional*, defaults to 768000):
             Highest sampling rate in Hz.
         download_timeout (`float`, *optional*, defaults to 120.0):
@@ -71,7 +73,6 @@ class AudioLimits:
     max_duration: float = 3600.0
     max_bytes: int = 512 * 2**20
     max_channels: int = 16
-    min_sampling_rate: int = 1000
     max_sampling_rate: int = 768_000
     download_timeout: float = 120.0
     allow_private_addresses: bool = True
@@ -89,30 +90,33 @@ class AudioLimits:
 
     def check_duration(self, num_frames: int, rate: int, name: str) -> None:
         if num_frames > self.max_duration * rate:
-            raise ValueError(f"{name} is longer than {self.max_duration:g} s, which is the longest allowed: cut it.")
+            raise TooLongError(
+                f"{name} lasts at least {num_frames / rate:.1f} s; at most {self.max_duration:g} s are allowed. Cut it, or raise "
+                "`max_duration` of `AudioLimits`, of a reference `max_reference_duration` of the processor."
+            )
 
     def check_format(self, rate: Any, num_channels: int, name: str) -> int:
         """The sampling rate as `int`."""
         if not 0 < num_channels <= self.max_channels:
             raise ValueError(f"{name} must have 1 to {self.max_channels} channels, got {num_channels}.")
         name = f"The sampling rate of {name[0].lower()}{name[1:]}"
-        return check_rate(rate, name, self.min_sampling_rate, self.max_sampling_rate)
+        return check_rate(rate, name, self.max_sampling_rate)
 
 
 DEFAULT_LIMITS = AudioLimits()
 
 
-def check_rate(rate: Any, name: str, lowest: int, highest: int) -> int:
+def check_rate(rate: Any, name: str, highest: int) -> int:
     """
     A sampling rate as `int`.
 
     Raises:
-        ValueError: if it is no whole number of Hz, or beyond the bounds.
+        ValueError: if it is no whole number of Hz, not above 0 or too high.
     """
     number = rate.item() if getattr(rate, "shape", None) == () else rate
     is_whole = isinstance(number, int | float) and not isinstance(number, bool) and number == number // 1
-    if not is_whole or not lowest <= number <= highest:
-        raise ValueError(f"{name} must be a whole number of Hz from {lowest} to {highest}, got {rate!r}.")
+    if not is_whole or not 1 <= number <= highest:
+        raise ValueError(f"{name} must be a whole number of Hz from 1 to {highest}, got {rate!r}.")
     return int(number)
 
 
@@ -190,6 +194,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "FILE_SUFFIXES",
     "AudioLimits",
+    "TooLongError",
     "check_rate",
     "decode_file",
     "encode_file",
