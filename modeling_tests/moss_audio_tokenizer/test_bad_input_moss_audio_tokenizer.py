@@ -37,7 +37,8 @@ CASES = {
     "float codes": (lambda: MODEL.decode(CODES.float()), TypeError, "integer"),
     "codes of rank 1": (lambda: MODEL.decode(CODES[:, 0, 0]), ValueError, "frames"),
     "codes of rank 4": (lambda: MODEL.decode(CODES[None]), ValueError, "frames"),
-    "no codes": (lambda: MODEL.decode(CODES[..., :0]), ValueError, "empty"),
+    "codes of no codebook": (lambda: MODEL.decode(CODES[:0]), ValueError, "no codebook"),
+    "codes of no sequence": (lambda: MODEL.decode(CODES[:, :0]), ValueError, "no sequence"),
     "codes of too many codebooks": (lambda: MODEL.decode(CODES.permute(2, 1, 0)), ValueError, "8 codebooks"),
     "more codebooks than given": (lambda: MODEL.decode(CODES[:2], num_quantizers=3), ValueError, "the 2 codebooks"),
     "codes too high": (lambda: MODEL.decode(CODES + 16), ValueError, "between 0 and 15, got values from 16"),
@@ -61,6 +62,16 @@ CASES = {
         "whole number of frames of 0.25 s",
     ),
     "chunk_duration of 0": (lambda: MODEL.encode(WAVE, chunk_duration=0), ValueError, "Try 0.25"),
+    "chunk_duration that is infinite": (
+        lambda: MODEL.encode(WAVE, chunk_duration=float("inf")),
+        ValueError,
+        "got inf s",
+    ),
+    "chunk_duration that is no number": (
+        lambda: MODEL.encode(WAVE, chunk_duration=float("nan")),
+        ValueError,
+        "got nan s",
+    ),
     "cache of another kind": (lambda: MODEL.decode(CODES, cache=()), TypeError, "init_cache"),
     "cache of the other half": (
         lambda: MODEL.decode(CODES, cache=MODEL.init_cache("encoder", 2)),
@@ -83,7 +94,7 @@ CASES = {
         "bfloat16",
     ),
     "cache of no half": (lambda: MODEL.init_cache("middle"), ValueError, "'encoder' or 'decoder'"),
-    "cache of no rows": (lambda: MODEL.init_cache("decoder", 0), ValueError, "at least 1"),
+    "cache of no streams": (lambda: MODEL.init_cache("decoder", 0), ValueError, "at least 1"),
     "config with another quantizer": (
         lambda: tiny_codec_config(quantizer_kwargs={"quantizer_type": "rvq"}),
         ValueError,
@@ -96,6 +107,65 @@ CASES = {
         ValueError,
         "norm='rms_norm'",
     ),
+    **{
+        f"config with {key}={value!r} in a module": (
+            lambda key=key, value=value: tiny_codec_config(
+                decoder_kwargs=[MODEL.config.decoder_kwargs[0] | {key: value}, *MODEL.config.decoder_kwargs[1:]]
+            ),
+            ValueError,
+            key,
+        )
+        for key, value in {
+            "num_layers": 10**9,
+            "d_model": 0,
+            "num_heads": None,
+            "dim_feedforward": 1.5,
+            "layer_scale": float("nan"),
+            "max_period": -1,
+            "context_duration": 10**9,
+        }.items()
+    },
+    "config whose widths do not fit": (
+        lambda: tiny_codec_config(
+            decoder_kwargs=[MODEL.config.decoder_kwargs[0] | {"input_dimension": 13}, *MODEL.config.decoder_kwargs[1:]]
+        ),
+        ValueError,
+        "12 features go into a module that takes 13",
+    ),
+    "config whose window is empty": (
+        lambda: tiny_codec_config(causal_transformer_context_duration=0.01),
+        ValueError,
+        "less than one position",
+    ),
+    "config of no modules": (lambda: tiny_codec_config(encoder_kwargs=[]), ValueError, "1 to 256 modules"),
+    "config of too many modules": (
+        lambda: tiny_codec_config(encoder_kwargs=MODEL.config.encoder_kwargs * 100),
+        ValueError,
+        "1 to 256 modules",
+    ),
+    **{
+        f"config with {name}={value!r}": (
+            lambda name=name, value=value: tiny_codec_config(**{name: value}),
+            ValueError,
+            name,
+        )
+        for name, value in {
+            "sampling_rate": 0,
+            "downsample_rate": -8,
+            "causal_transformer_context_duration": float("inf"),
+        }.items()
+    },
+    **{
+        f"config with {name}={value!r} in the quantizer": (
+            lambda name=name, value=value: tiny_codec_config(
+                quantizer_kwargs=MODEL.config.quantizer_kwargs | {name: value}
+            ),
+            ValueError,
+            name,
+        )
+        for name, value in {"num_quantizers": 2**31, "codebook_size": 2**40, "codebook_dim": 0, "rvq_dim": "x"}.items()
+    },
+    "config with an unknown dtype": (lambda: tiny_codec_config(compute_dtype="int8"), ValueError, "int8"),
     "config with an unknown module": (
         lambda: tiny_codec_config(encoder_kwargs=[{"module_type": "Conv"}]),
         ValueError,

@@ -9,11 +9,11 @@ from tiny_models import tiny_codec, tiny_codec_config, tiny_stereo_codec
 from transformers import AutoConfig, AutoModel
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
-from transformers_moss_tts.moss_audio_tokenizer.cache_moss_audio_tokenizer import transformer_stages
-from transformers_moss_tts.moss_audio_tokenizer.modeling_moss_audio_tokenizer import (
+from transformers_moss_tts.moss_audio_tokenizer.inputs_moss_audio_tokenizer import (
     interleave_channels,
     split_channels,
 )
+from transformers_moss_tts.moss_audio_tokenizer.stages_moss_audio_tokenizer import transformer_stages
 
 
 NUM_FRAMES = 37

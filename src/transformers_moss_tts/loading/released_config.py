@@ -78,6 +78,29 @@ def follow_attention_preference(model: PreTrainedModel) -> None:
     )
 
 
+def check_sizes(
+    sizes: dict[str, Any], largest: dict[str, int], prefix: str = "", required: tuple[str, ...] = ()
+) -> None:
+    """
+    Checks sizes that something is built of.
+
+    Args:
+        sizes (`dict[str, Any]`): sizes by their names, among other things.
+        largest (`dict[str, int]`): the largest size of each name that is looked at. `None` is no size.
+        prefix (`str`): what stands before the names in errors.
+        required (`tuple[str, ...]`): names that must be there.
+
+    Raises:
+        ValueError: for a size that is missing, no whole number, below 1 or above the largest.
+    """
+    for name, most in largest.items():
+        size = sizes.get(name)
+        if size is None and name not in required:
+            continue
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
+            raise ValueError(f"`{prefix}{name}` must be at least 1 and at most {most}, got {size!r}.")
+
+
 def _without_attention_preference(fields: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     """The fields without implementations that a machine may lack, in nested configurations too, and the outermost of them."""
     kept, preference = {}, None
@@ -91,4 +114,4 @@ def _without_attention_preference(fields: dict[str, Any]) -> tuple[dict[str, Any
     return kept, preference
 
 
-__all__ = ["ReleasedConfigMixin", "follow_attention_preference"]
+__all__ = ["ReleasedConfigMixin", "check_sizes", "follow_attention_preference"]

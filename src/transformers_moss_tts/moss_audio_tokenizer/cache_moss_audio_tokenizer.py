@@ -18,45 +18,16 @@ from typing import Literal
 import torch
 
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
-
-
-def context_duration(config: MossAudioTokenizerConfig) -> float:
-    """Seconds that the attention of a stage without a `context_duration` of its own sees: the encoder's fewest."""
-    stages = [module for module in config.encoder_kwargs if module["module_type"] == "Transformer"]
-    fallback = config.causal_transformer_context_duration
-    return min([stage.get("context_duration", fallback) for stage in stages] or [fallback])
-
-
-def transformer_stages(config: MossAudioTokenizerConfig, part: Literal["encoder", "decoder"]) -> list[dict]:
-    """
-    Timing of the transformer stages of one half of the codec, in order of execution.
-
-    Returns a dict a stage: `index` of its module, its `kwargs`, `steps_per_frame` (positions a frame of codes) and
-    `window` (positions that its attention sees: the seconds of its context at its rate).
-    """
-    modules = config.encoder_kwargs if part == "encoder" else config.decoder_kwargs
-    steps_per_frame = config.downsample_rate * config.num_channels if part == "encoder" else 1
-    default = context_duration(config)
-    # The releases differ where a window is no whole number of positions.
-    whole = round if config.is_v2 else int
-    stages = []
-    for index, kwargs in enumerate(modules):
-        if kwargs["module_type"] == "PatchedPretransform":
-            patch = kwargs["patch_size"]
-            steps_per_frame = steps_per_frame // patch if part == "encoder" else steps_per_frame * patch
-            continue
-        window = whole(config.frame_rate * steps_per_frame * kwargs.get("context_duration", default))
-        stages.append({"index": index, "kwargs": kwargs, "steps_per_frame": steps_per_frame, "window": window})
-    return stages
+from .stages_moss_audio_tokenizer import transformer_stages
 
 
 class MossAudioTokenizerCache:
     """
     What a batch of streams remembers between chunks: the last `window - 1` keys and values of every attention layer and
-    the number of frames that each row has seen. The caller holds it; the model keeps no state, so any number of streams
+    the number of frames that each stream has seen. The caller holds it; the model keeps no state, so any number of streams
     can share one model. Buffers are allocated once and written in place, which keeps shapes and addresses static for
-    `torch.compile`. (transformers' own sliding window layers count one length for the whole batch; here rows start and
-    end at different times.)
+    `torch.compile`. (transformers' own sliding window layers count one length for the whole batch; here streams start
+    and end at different times.)
 
     Args:
         config ([`MossAudioTokenizerConfig`]):
@@ -64,14 +35,14 @@ class MossAudioTokenizerCache:
         part (`str`):
             `"encoder"` or `"decoder"`.
         batch_size (`int`):
-            Number of rows.
+            Number of streams.
         device (`torch.device`, *optional*):
             Where the model is.
         dtype (`torch.dtype`, *optional*):
             What the model computes in.
 
     Attributes:
-        num_frames (`torch.LongTensor` of shape `(batch_size,)`): frames that each row has seen.
+        num_frames (`torch.LongTensor` of shape `(batch_size,)`): frames that each stream has seen.
     """
 
     def __init__(
@@ -110,12 +81,32 @@ class MossAudioTokenizerCache:
     def dtype(self) -> torch.dtype:
         return self.keys[0].dtype
 
+    def check(
+        self, config: MossAudioTokenizerConfig, part: str, batch_size: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Raises a `ValueError` unless the cache was made for this model, half of the codec and number of sequences."""
+        if self.part != part or self.layer_shapes != self.expected_layer_shapes(config, part):
+            raise ValueError(
+                f"This cache belongs to another model or to the other half of the codec ({self.part}, "
+                f"{len(self.layer_shapes)} layers). Make one with `model.init_cache({part!r}, batch_size={batch_size})`."
+            )
+        if self.batch_size != batch_size:
+            raise ValueError(
+                f"This cache holds {self.batch_size} streams but the batch has {batch_size} sequences: pass those of all "
+                "streams and mark the ones without new frames in `padding_mask`, or make another cache."
+            )
+        if self.dtype != dtype or self.device != device:
+            raise ValueError(
+                f"This cache is {self.dtype} on {self.device}, the model computes in {dtype} on {device}: call "
+                "`model.init_cache` after moving the model."
+            )
+
     def update(
         self, layer_idx: int, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Appends the keys and values of a chunk, shape `(batch_size, num_heads, chunk, head_dim)`, and returns the cached
-        ones followed by them. Of row `i` only the first `lengths[i]` new positions are remembered (`None`: all).
+        ones followed by them. Of stream `i` only the first `lengths[i]` new positions are remembered (`None`: all).
         """
         return self._append(self.keys[layer_idx], keys, lengths), self._append(self.values[layer_idx], values, lengths)
 
@@ -129,10 +120,10 @@ class MossAudioTokenizerCache:
         past.copy_(full.detach().gather(2, kept[:, None, :, None].expand(past.shape)))
         return full
 
-    def reset(self, rows: torch.Tensor | list[int] | None = None) -> None:
-        """Forgets the streams of `rows` (indices or a boolean mask; all of them by default), so that new ones start."""
+    def reset(self, streams: torch.Tensor | list[int] | None = None) -> None:
+        """Forgets `streams` (indices or a boolean mask; all of them by default), so that new ones start."""
         # Keys need no clearing: a position is only seen once `num_frames` says that it is real.
-        self.num_frames[slice(None) if rows is None else rows] = 0
+        self.num_frames[slice(None) if streams is None else streams] = 0
 
 
 __all__ = ["MossAudioTokenizerCache"]

@@ -13,79 +13,40 @@
 # limitations under the License.
 """MossAudioTokenizer model configuration"""
 
-import math
 from typing import Any, ClassVar
 
+import torch
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import auto_docstring
 
 from ..loading.released_config import ReleasedConfigMixin
+from .stages_moss_audio_tokenizer import (
+    check_architecture,
+    decoder_of_reversed,
+    released_decoder_kwargs,
+    released_encoder_kwargs,
+    released_quantizer_kwargs,
+)
 
 
-# Depth, width and heads of the transformer stages of the released 1.6B codec, encoder order (100 Hz to 12.5 Hz).
-_RELEASED_STAGES = ((12, 768, 12), (12, 768, 12), (12, 768, 12), (32, 1280, 20))
-# Patch sizes between the stages: 240 samples, then twice as many channels at half the rate, three times.
-_RELEASED_PATCHES = (240, 2, 2, 2)
-# Features that each encoder stage hands to the next patch, and that the quantizer takes.
-_RELEASED_WIDTHS = (384, 384, 640, 768)
+_DTYPES = {
+    name: dtype
+    for dtype, names in {
+        torch.float32: ("fp32", "float32"),
+        torch.bfloat16: ("bf16", "bfloat16"),
+        torch.float16: ("fp16", "float16"),
+    }.items()
+    for name in names
+}
 
 
-def _transformer_kwargs(num_layers: int, d_model: int, num_heads: int, input_dimension: int, output_dimension: int):
-    return {
-        "causal": True,
-        "conv_layout": True,
-        "d_model": d_model,
-        "dim_feedforward": 4 * d_model,
-        "gating": "none",
-        "input_dimension": input_dimension,
-        "layer_scale": 0.01,
-        "max_period": 10000,
-        "module_type": "Transformer",
-        "norm": "layer_norm",
-        "num_heads": num_heads,
-        "num_layers": num_layers,
-        "output_dimension": output_dimension,
-        "positional_embedding": "rope",
-    }
-
-
-def _patch_kwargs(patch_size: int) -> dict[str, Any]:
-    return {"module_type": "PatchedPretransform", "patch_size": patch_size}
-
-
-def _released_encoder_kwargs() -> list[dict[str, Any]]:
-    modules, channels = [], 1
-    for (depth, width, heads), patch, features in zip(_RELEASED_STAGES, _RELEASED_PATCHES, _RELEASED_WIDTHS):
-        modules.append(_patch_kwargs(patch))
-        modules.append(_transformer_kwargs(depth, width, heads, channels * patch, features))
-        channels = features
-    return modules
-
-
-def _released_decoder_kwargs() -> list[dict[str, Any]]:
-    modules, features = [], _RELEASED_WIDTHS[-1]
-    next_features = (*_RELEASED_WIDTHS[-2::-1], 1)
-    for (depth, width, heads), patch, out in zip(_RELEASED_STAGES[::-1], _RELEASED_PATCHES[::-1], next_features):
-        modules.append(_transformer_kwargs(depth, width, heads, features, out * patch))
-        modules.append(_patch_kwargs(patch))
-        features = out
-    return modules
-
-
-def _released_quantizer_kwargs() -> dict[str, Any]:
-    return {
-        "codebook_dim": 8,
-        "codebook_size": 1024,
-        "input_dim": 768,
-        "num_quantizers": 32,
-        "output_dim": 768,
-        "quantizer_type": "rlfq",
-        "rvq_dim": 512,
-    }
-
-
-_QUANTIZER_TYPES = ("rlfq", "random_prefix_rlfq")
+def codec_dtype(name: str | torch.dtype) -> torch.dtype:
+    """The dtype that a release calls `"fp32"`, `"bf16"` or `"fp16"`; a `ValueError` for other names."""
+    dtype = _DTYPES.get(name, name)
+    if dtype not in _DTYPES.values():
+        raise ValueError(f"The dtype of a codec is one of {', '.join(_DTYPES)}, got {name!r}.")
+    return dtype
 
 
 @auto_docstring(checkpoint="OpenMOSS-Team/MOSS-Audio-Tokenizer")
@@ -99,7 +60,7 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
     downsample_rate (`int`, *optional*, defaults to 1920):
         Samples a frame of codes and channel: the product of the patch sizes of the encoder is this times the channels.
     number_channels (`int`, *optional*):
-        Channels of the waveform, 1 or 2. Codecs of the second release say it, and have parameter names of their own
+        Channels of the waveform, 1 or 2; `channels_numbers` is accepted as another name for it. Codecs of the second release say it, and have parameter names of their own
         ([`~MossAudioTokenizerConfig.is_v2`]); without it the codec is one of the first release, and mono.
     enable_channel_interleave (`bool`, *optional*, defaults to `True`):
         Two channels become one stream, sample by sample. Nothing else was released.
@@ -111,7 +72,8 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
         (`input_dimension`, `output_dimension`, `d_model`, `num_heads`, `num_layers`, `dim_feedforward`,
         `layer_scale`, `max_period`, `context_duration` in seconds). Defaults to the released 1.6B codec.
     decoder_kwargs (`list[dict]`, *optional*):
-        Modules of the decoder in order of execution.
+        Modules of the decoder in order of execution. Without them `reversed_decoder_kwargs`, where a config.json has it,
+        describes the decoder from its output to its input.
     quantizer_type (`str`, *optional*, defaults to `"rlfq"`):
         Kind of residual quantizer. The released codecs use `"rlfq"`; `"random_prefix_rlfq"` is another name of it.
     quantizer_kwargs (`dict`, *optional*):
@@ -119,6 +81,16 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
     quantizer_dropout (`float`, *optional*, defaults to 0.0):
         Share of the training samples of which only a random number of codebooks, uniform in 1 to `num_quantizers`, is
         kept. The reports train with 1.0. Not used in evaluation.
+    attention_implementation (`str`, *optional*):
+        Attention implementation that the release prefers, for instance `"flash_attention_2"`; see
+        [`~transformers_moss_tts.loading.released_config.follow_attention_preference`]. `attention_backend` is accepted as
+        another name for it.
+    compute_dtype (`str`, *optional*):
+        What the release computes in, `"fp32"`, `"bf16"` or `"fp16"`; see [`~MossAudioTokenizerModel.compute_dtype`].
+        `codec_compute_dtype` is accepted as another name for it.
+    codec_weight_dtype (`str`, *optional*):
+        What the weights of encoder and decoder are loaded in where `from_pretrained` is not given a `dtype`: `"fp32"`,
+        `"bf16"` or `"fp16"`. The quantizer stays in float32.
 
     Example:
 
@@ -136,7 +108,13 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
     model_type_aliases = ("speech_tokenizer",)
     auto_model_class: ClassVar[str] = "AutoModelForAudioTokenization"
     has_processor: ClassVar[bool] = False
-    attribute_map = {"sample_rate": "sampling_rate"}
+    # Other spellings of the releases.
+    attribute_map = {
+        "sample_rate": "sampling_rate",
+        "channels_numbers": "number_channels",
+        "attention_backend": "attention_implementation",
+        "codec_compute_dtype": "compute_dtype",
+    }
 
     version: str | None = None
     sampling_rate: int = 24000
@@ -149,18 +127,27 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
     quantizer_type: str = "rlfq"
     quantizer_kwargs: dict | None = None
     quantizer_dropout: float | int = 0.0
+    attention_implementation: str | None = None
+    compute_dtype: str | None = None
+    codec_weight_dtype: str | None = None
 
     def __post_init__(self, model_type: str | None = None, checkpoint_model_type: str | None = None, **kwargs):
         spelling = checkpoint_model_type or model_type
         if spelling in self.model_type_aliases:
             self.model_type = spelling
-        self.encoder_kwargs = _released_encoder_kwargs() if self.encoder_kwargs is None else self.encoder_kwargs
-        self.decoder_kwargs = _released_decoder_kwargs() if self.decoder_kwargs is None else self.decoder_kwargs
+        reversed_decoder = kwargs.get("reversed_decoder_kwargs")
+        if self.decoder_kwargs is None and reversed_decoder is not None:
+            self.decoder_kwargs = decoder_of_reversed(reversed_decoder)
+        self.encoder_kwargs = released_encoder_kwargs() if self.encoder_kwargs is None else self.encoder_kwargs
+        self.decoder_kwargs = released_decoder_kwargs() if self.decoder_kwargs is None else self.decoder_kwargs
         if self.quantizer_kwargs is None:
-            self.quantizer_kwargs = _released_quantizer_kwargs()
+            self.quantizer_kwargs = released_quantizer_kwargs()
         self.quantizer_type = self.quantizer_kwargs.get("quantizer_type", self.quantizer_type)
         super().__post_init__(**kwargs)
-        self._check_architecture()
+        for name in (self.compute_dtype, self.codec_weight_dtype):
+            if name is not None:
+                codec_dtype(name)
+        check_architecture(self)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
@@ -170,37 +157,35 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
             config_dict["checkpoint_model_type"] = config_dict.pop("model_type")
         return config_dict, kwargs
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """As [`~transformers.PreTrainedConfig.from_dict`]; `codec_weight_dtype` is the `dtype` where none is passed."""
+        result = super().from_dict(config_dict, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        if "attn_implementation" not in kwargs:
+            config._attention_preference = config.attention_implementation
+        if config.codec_weight_dtype is not None and kwargs.get("dtype", "auto") == "auto":
+            config.dtype = codec_dtype(config.codec_weight_dtype)
+        return result
+
     def to_dict(self) -> dict[str, Any]:
         output = super().to_dict()
         output["model_type"] = self.model_type
-        if not self.is_v2:
-            for name in ("number_channels", "enable_channel_interleave"):
-                output.pop(name, None)
+        # The preference stands under the name of the release.
+        output.pop("attn_implementation", None)
+        if self.codec_weight_dtype is not None and self.dtype is not None:
+            names = {dtype: name for name, dtype in reversed(_DTYPES.items())}
+            output["codec_weight_dtype"] = names.get(_DTYPES.get(str(self.dtype).removeprefix("torch.")))
+        unsaid = ["attention_implementation", "compute_dtype", "codec_weight_dtype"]
+        unsaid = [name for name in unsaid if output[name] is None]
+        for name in unsaid if self.is_v2 else [*unsaid, "number_channels", "enable_channel_interleave"]:
+            del output[name]
         return output
 
-    def _check_architecture(self) -> None:
-        # Only what the released codecs are made of can be built. (A `validate_*` method would not raise a ValueError.)
-        if self.quantizer_type not in _QUANTIZER_TYPES:
-            raise ValueError(
-                f"`quantizer_type` must be one of {', '.join(_QUANTIZER_TYPES)}, as in the released codecs, got "
-                f"{self.quantizer_type!r}."
-            )
-        if self.num_channels not in (1, 2) or (self.num_channels == 2 and not self.enable_channel_interleave):
-            raise ValueError(
-                "The released codecs have one channel, or two that are interleaved: got "
-                f"number_channels={self.number_channels}, enable_channel_interleave={self.enable_channel_interleave}."
-            )
-        if not 0.0 <= self.quantizer_dropout <= 1.0:
-            raise ValueError(f"`quantizer_dropout` must be between 0 and 1, got {self.quantizer_dropout}.")
-        for name, modules in (("encoder_kwargs", self.encoder_kwargs), ("decoder_kwargs", self.decoder_kwargs)):
-            for module in modules:
-                _validate_module(name, module)
-            patches = math.prod(module.get("patch_size", 1) for module in modules)
-            if patches != self.downsample_rate * self.num_channels:
-                raise ValueError(
-                    f"The patch sizes of `{name}` multiply to {patches}, but `downsample_rate` is "
-                    f"{self.downsample_rate} with {self.num_channels} channel(s): they must agree."
-                )
+    @property
+    def preferred_compute_dtype(self) -> torch.dtype | None:
+        """`compute_dtype` as a dtype of torch."""
+        return None if self.compute_dtype is None else codec_dtype(self.compute_dtype)
 
     @property
     def is_v2(self) -> bool:
@@ -228,21 +213,4 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
         return self.sampling_rate / self.downsample_rate
 
 
-def _validate_module(name: str, module: dict[str, Any]) -> None:
-    kind = module.get("module_type")
-    if kind not in ("PatchedPretransform", "Transformer"):
-        raise ValueError(f"`{name}` has a module of type {kind!r}; use 'PatchedPretransform' or 'Transformer'.")
-    if kind == "PatchedPretransform":
-        return
-    expected = {"causal": True, "gating": "none", "norm": "layer_norm", "positional_embedding": "rope"}
-    for key, value in expected.items():
-        if module.get(key, value) != value:
-            raise ValueError(f"`{name}` asks for {key}={module[key]!r}; the released codecs use {value!r} only.")
-    if module["d_model"] % (2 * module["num_heads"]):
-        raise ValueError(
-            f"`{name}` has d_model={module['d_model']} and num_heads={module['num_heads']}: the heads must have an "
-            "equal, even width for the rotary embedding."
-        )
-
-
-__all__ = ["MossAudioTokenizerConfig"]
+__all__ = ["MossAudioTokenizerConfig", "codec_dtype"]

@@ -21,7 +21,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.qwen3 import Qwen3Config
 
 from ..compatibility import CACHE_NAME
-from ..loading.released_config import ReleasedConfigMixin
+from ..loading.released_config import ReleasedConfigMixin, check_sizes
 
 
 # Largest sizes that a configuration may ask for, far above those of any model: what a file asks for is built before its weights
@@ -148,7 +148,7 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
         kwargs.pop("hidden_size", None)
         self.language_config = self._sub_config("language_config", Qwen3Config)
         super().__post_init__(**kwargs)
-        check_sizes(self.to_sizes())
+        self._check_sizes()
         if not 0 <= self.audio_pad_code <= self.audio_vocab_size:
             raise ValueError(
                 f"`audio_pad_code` must be between 0 and `audio_vocab_size` ({self.audio_vocab_size}), got "
@@ -169,8 +169,11 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
             return given
         given = defaults | (given or {})
         # Before the class is made: it has a list of its layers.
-        check_sizes(given, f"{name}.")
+        check_sizes(given, _LARGEST, f"{name}.")
         return config_class(**given)
+
+    def _check_sizes(self) -> None:
+        check_sizes(self.to_sizes(), _LARGEST)
 
     def to_sizes(self) -> dict[str, int]:
         """Sizes of the model by their names in config.json, those of the backbone too."""
@@ -201,14 +204,6 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
         output["vocab_size"] = self.vocab_size
         output["hidden_size"] = self.hidden_size
         return output
-
-
-def check_sizes(sizes: dict[str, Any], prefix: str = "") -> None:
-    """Raises a `ValueError` for sizes below 1 or above what any model has."""
-    for name, largest in _LARGEST.items():
-        size = sizes.get(name)
-        if size is not None and not 1 <= size <= largest:
-            raise ValueError(f"`{prefix}{name}` must be at least 1 and at most {largest}, got {size}.")
 
 
 __all__ = ["MossTTSConfig"]

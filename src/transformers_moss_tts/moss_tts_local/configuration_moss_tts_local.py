@@ -20,7 +20,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import GPT2Config, PreTrainedConfig, Qwen3Config
 from transformers.utils import auto_docstring
 
-from ..moss_tts.configuration_moss_tts import MossTTSConfig, check_sizes
+from ..moss_tts.configuration_moss_tts import MossTTSConfig
 
 
 # The local transformer of v1.5 where config.json does not say otherwise.
@@ -149,7 +149,7 @@ class MossTTSLocalConfig(MossTTSConfig):
         if self.language_config is None:
             self.language_config = {"tie_word_embeddings": True}
         self.language_config = self._sub_config("language_config", Qwen3Config)
-        check_sizes(self.to_sizes())
+        self._check_sizes()
         hidden_size, positions = self.hidden_size, self.n_vq + 1
         if self.gpt2_config is None:
             self.gpt2_config = {
