@@ -210,9 +210,6 @@ class AudioCodesMixin:
     def _decode_codes(self, codes: list[torch.LongTensor]) -> list[torch.FloatTensor]:
         codec = self._codec()
         lengths = torch.tensor([len(item) for item in codes])
-        if lengths.max() == 0:
-            channels = codec.config.num_channels
-            return [torch.zeros(0) if channels == 1 else torch.zeros(channels, 0) for _ in codes]
         padded = torch.nn.utils.rnn.pad_sequence([item.cpu() for item in codes], batch_first=True)
         mask = torch.arange(padded.shape[1]) < lengths[:, None]
         with torch.inference_mode():
