@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transformers_moss_tts.moss_tts.sampling import CodeHistory, sample_tokens
+from transformers_moss_tts.moss_tts.sampling import TokenHistory, sample_tokens
 
 
 def plain_distribution(scores, history, penalty, temperature, top_k, top_p):
@@ -44,7 +44,7 @@ def test_distribution_equals_a_plain_computation(penalty, temperature, top_k, to
     logits[..., -1] = float("-inf")
     history = torch.randint(0, num_codes, (batch_size, 4, n_vq))
     groups = [0, 1, 1]
-    seen = CodeHistory(history, num_codes, groups)
+    seen = TokenHistory(history, num_codes, groups)
     penalized = seen.penalize(logits, penalty)
     drawn = sample_tokens(penalized.expand(draws, -1, -1, -1), temperature, top_k, top_p)
     for row in range(batch_size):
@@ -70,7 +70,7 @@ def test_generator_makes_it_repeatable():
 
 
 def test_history_grows():
-    history = CodeHistory(torch.zeros(1, 0, 2, dtype=torch.long), 5, [0, 1])
+    history = TokenHistory(torch.zeros(1, 0, 2, dtype=torch.long), 5, [0, 1])
     logits = torch.ones(1, 2, 5)
     assert torch.equal(history.penalize(logits, 2.0), logits)
     history.add(torch.tensor([[3, 4]]))

@@ -391,9 +391,6 @@ def test_length_options(options, length):
 REFUSED = {
     "beam search": ({"num_beams": 2}, "num_beams"),
     "assisted generation": ({"prompt_lookup_num_tokens": 3}, "assist"),
-    "temperature": ({"temperature": 0.7}, "text_temperature and audio_temperature"),
-    "top_k": ({"top_k": 5}, "audio_top_k"),
-    "repetition_penalty": ({"repetition_penalty": 1.1}, "audio_repetition_penalty"),
     "a logits processor": ({"logits_processor": [lambda ids, scores: scores]}, "one vocabulary"),
     "prefix_allowed_tokens_fn": ({"prefix_allowed_tokens_fn": lambda batch, ids: [1]}, "one vocabulary"),
     "output_scores": ({"output_scores": True, "return_dict_in_generate": True}, "output_logits"),

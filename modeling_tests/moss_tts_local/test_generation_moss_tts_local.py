@@ -95,31 +95,31 @@ def test_the_frame_streamer_yields_every_frame_at_once(model, num_prefix_frames)
 
 
 def frame_of(model, **settings):
-    """The decoder of a generation's rows, and what it decodes them from."""
+    """The sampler of a generation, and what it samples from."""
     inputs = prompts(model.config, 9, 6)
     generation_config, _ = model._prepare_generation_config(None, **(GREEDY | settings))
     with torch.no_grad():
         outputs = model(**inputs)
-    return model.new_row_decoder(inputs["input_ids"], generation_config), outputs
+    return model.new_sampler(inputs["input_ids"], generation_config), outputs
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("settings", [{}, {"audio_temperature": 1.0, "audio_repetition_penalty": 1.2, "seed": 1}])
 def test_a_frame_never_waits_for_the_device(model, settings):
-    decoder, outputs = frame_of(model, **settings)
+    sampler, outputs = frame_of(model, **settings)
     for _ in range(2):
         with CountHostReads() as reads:
-            decoder.next_row(outputs)
+            sampler.next_step(outputs)
         assert reads.count == 0
 
 
 @torch.no_grad()
 def test_a_frame_compiles_into_one_graph(model):
-    decoder, outputs = frame_of(model)
-    expected = [decoder.next_row(outputs) for _ in range(3)]
-    decoder, outputs = frame_of(model)
+    sampler, outputs = frame_of(model)
+    expected = [sampler.next_step(outputs) for _ in range(3)]
+    sampler, outputs = frame_of(model)
     torch._dynamo.reset()
-    compiled = torch.compile(decoder.next_row, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(sampler.next_step, fullgraph=True, backend="aot_eager")
     for row_of_frame in expected:
         assert torch.equal(compiled(outputs), row_of_frame)
 
@@ -165,7 +165,7 @@ def test_fewer_codebooks():
     assert outputs.audio_codes[0].shape[1] == 2
     assert (outputs.sequences[0, 9:, 3:] == 0).all()
     for count in (0, 5):
-        with pytest.raises(ValueError, match="between 1 and 4"):
+        with pytest.raises(ValueError, match="n_vq_for_inference"):
             model.generate(**inputs, n_vq_for_inference=count)
     with pytest.raises(ValueError, match="all 4 codebooks"):
         tiny_local().generate(**inputs, n_vq_for_inference=2)

@@ -20,14 +20,19 @@ from .moss_audio_tokenizer import (
     MossAudioTokenizerModel,
     MossAudioTokenizerPreTrainedModel,
 )
-from .moss_tts.frame_streamer import MossTTSFrameStreamer
+from .moss_tts import (
+    MossTTSConfig,
+    MossTTSFrameStreamer,
+    MossTTSGenerateOutput,
+    MossTTSGenerationMixin,
+    MossTTSOutputWithPast,
+)
 from .moss_tts_delay import (
     MossTTSDelayConfig,
+    MossTTSDelayGenerationMixin,
     MossTTSDelayModel,
     MossTTSDelayPreTrainedModel,
     MossTTSDelayProcessor,
-    MossTTSGenerateOutput,
-    MossTTSGenerationMixin,
 )
 from .moss_tts_local import (
     MossTTSLocalConfig,
@@ -52,7 +57,9 @@ __all__ = [
     "MossAudioTokenizerConfig",
     "MossAudioTokenizerModel",
     "MossAudioTokenizerPreTrainedModel",
+    "MossTTSConfig",
     "MossTTSDelayConfig",
+    "MossTTSDelayGenerationMixin",
     "MossTTSDelayModel",
     "MossTTSDelayPreTrainedModel",
     "MossTTSDelayProcessor",
@@ -68,5 +75,6 @@ __all__ = [
     "MossTTSLocalV1GenerationMixin",
     "MossTTSLocalV1Model",
     "MossTTSLocalV1Processor",
+    "MossTTSOutputWithPast",
     "bundled_model",
 ]

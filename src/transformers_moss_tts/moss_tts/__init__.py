@@ -12,3 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """What every generator of the family shares."""
+
+from .configuration_moss_tts import MossTTSConfig
+from .frame_streamer import MossTTSFrameStreamer
+from .generation_moss_tts import MossTTSGenerationMixin
+from .outputs import MossTTSGenerateOutput, MossTTSOutputWithPast
+
+
+__all__ = [
+    "MossTTSConfig",
+    "MossTTSFrameStreamer",
+    "MossTTSGenerateOutput",
+    "MossTTSGenerationMixin",
+    "MossTTSOutputWithPast",
+]

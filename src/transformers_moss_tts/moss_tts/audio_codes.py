@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from ..audio_io import load_audio, normalize_loudness, save_audio
-from .generation_moss_tts import MossTTSGenerateOutput
+from .frames import split_audio_codes
 from .messages import Audio, is_codes
+from .outputs import MossTTSGenerateOutput
 
 
 # Frames a second of the family's codecs, in Hz.
@@ -203,8 +204,8 @@ class AudioCodesMixin:
             )
         sequences = (outputs[None] if outputs.ndim == 2 else outputs).cpu()
         if prompt_length is not None:
-            return self._split_codes(sequences, prompt_length)
-        codes, _ = self._split_codes(sequences, sequences.shape[1])
+            return split_audio_codes(self.model_config, sequences, prompt_length)
+        codes, _ = split_audio_codes(self.model_config, sequences, sequences.shape[1])
         return [item[:0] for item in codes], codes
 
     def _decode_codes(self, codes: list[torch.LongTensor]) -> list[torch.FloatTensor]:

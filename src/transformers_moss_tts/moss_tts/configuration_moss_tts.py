@@ -80,8 +80,8 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the initial weights.
         moss_tts_variant (`str`, *optional*):
-            Release that the model is of, for instance `"MOSS-TTSD-v1.0"`, which decides the sampling where no
-            generation_config.json does; see [`find_variant`].
+            Release that the model is of, for instance `"MOSS-TTSD-v1.0"`: its prompt, and its sampling where no
+            generation_config.json says another.
 
     Raises:
         ValueError: if a size is below 1 or absurdly large, a text token outside of the vocabulary, or a config.json of

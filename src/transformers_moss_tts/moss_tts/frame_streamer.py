@@ -20,14 +20,14 @@ import torch
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.streamers import BaseStreamer
 
-from ..moss_tts_delay.delay_pattern import last_index_of
+from .frames import ends_span, frames_of_steps, last_index_of
 
 
 class MossTTSFrameStreamer(BaseStreamer):
     """
     Streamer for `generate(streamer=...)` that yields each frame of codes once all its codebooks are there, no longer
     delayed: with the delay pattern `n_vq - 1` steps after its first one, else at once. Frames of the prompt are not
-    yielded. For one row, as transformers' own text streamers; run `generate` in a thread and iterate over the streamer in
+    yielded. For one sequence, as transformers' own text streamers; run `generate` in a thread and iterate over the streamer in
     another.
 
     Args:
@@ -47,53 +47,67 @@ class MossTTSFrameStreamer(BaseStreamer):
 
     def __init__(self, config: PreTrainedConfig, timeout: float | None = None):
         self.config = config
-        self.slots = {config.audio_assistant_gen_slot_token_id}
-        if config.codebook_delay:
-            self.slots.add(config.audio_assistant_delay_slot_token_id)
         self.timeout = timeout
-        self.frames: Queue[torch.LongTensor | None] = Queue()
-        self.rows: list[torch.LongTensor] | None = None
+        # Codebooks of a frame; MossTTSLocal v1.0 can speak with the first of them alone.
+        self.num_codebooks = config.n_vq
+        self.frames: Queue[torch.LongTensor | BaseException | None] = Queue()
+        # Steps of the span of audio that is open.
+        self.steps: torch.LongTensor | None = None
+        self.num_steps = self.num_prompt_steps = 0
         self.is_prompt = True
 
     def put(self, value: torch.LongTensor) -> None:
-        """Takes the prompt `(1, length, 1 + n_vq)`, then rows `(1, 1 + n_vq)`."""
+        """Takes the prompt `(1, length, 1 + n_vq)`, then steps `(1, 1 + n_vq)`."""
         if value.shape[0] != 1:
-            raise ValueError(f"MossTTSFrameStreamer streams one row, got a batch of {value.shape[0]}.")
+            raise ValueError(f"MossTTSFrameStreamer streams one sequence, got a batch of {value.shape[0]}.")
         if self.is_prompt:
             self.is_prompt = False
             self._open_prompt(value)
         else:
-            self._add(value[0])
+            self._add(value)
 
     def end(self) -> None:
         """Ends the iteration."""
         self.frames.put(None)
 
+    def fail(self, error: BaseException) -> None:
+        """Ends the iteration with an error: `generate` calls it when it raises."""
+        self.frames.put(error)
+
     def __iter__(self) -> Iterator[torch.LongTensor]:
+        """
+        Yields codes of shape `(1, n_vq)`.
+
+        Raises:
+            RuntimeError: if `generate` raised; its error is the cause.
+        """
         while (frame := self.frames.get(timeout=self.timeout)) is not None:
+            if isinstance(frame, BaseException):
+                raise RuntimeError(f"The generation failed: {frame}") from frame
             yield frame
 
     def _open_prompt(self, prompt: torch.LongTensor) -> None:
         last = int(prompt[0, -1, 0])
-        if last not in (self.config.audio_start_token_id, self.config.audio_assistant_gen_slot_token_id):
-            return
         start = int(last_index_of(prompt[..., 0], self.config.audio_start_token_id))
-        self.rows = list(prompt[0, start + 1 :, 1:])
-        self.num_prompt_rows = self.num_gen_slots = len(self.rows)
+        if start >= 0 and last in (self.config.audio_start_token_id, self.config.audio_assistant_gen_slot_token_id):
+            self.steps = prompt[0, start + 1 :]
+            self.num_steps = self.num_prompt_steps = len(self.steps)
 
-    def _add(self, row: torch.LongTensor) -> None:
-        token = int(row[0])
-        if token == self.config.audio_start_token_id:
-            self.rows, self.num_prompt_rows, self.num_gen_slots = [], 0, 0
-        elif token not in self.slots:
-            self.rows = None
-        elif self.rows is not None:
-            self.rows.append(row[1:])
-            self.num_gen_slots += token == self.config.audio_assistant_gen_slot_token_id
-            n_vq, delay = self.config.n_vq, self.config.codebook_delay
-            first = len(self.rows) - 1 - delay * (n_vq - 1)
-            if self.num_prompt_rows <= first < self.num_gen_slots:
-                self.frames.put(torch.stack([self.rows[first + delay * k][k] for k in range(n_vq)])[None])
+    def _add(self, step: torch.LongTensor) -> None:
+        if self.steps is None:
+            if step[0, 0] == self.config.audio_start_token_id:
+                self.steps = step[:0]
+                self.num_steps = self.num_prompt_steps = 0
+        elif ends_span(self.config, step[0]):
+            self.steps = None
+        else:
+            self.num_steps += 1
+            # The steps that a frame lies in: what is older belongs to frames that are out.
+            reach = 1 + self.config.codebook_delay * (self.config.n_vq - 1)
+            self.steps = torch.cat([self.steps, step])[-reach:]
+            if self.num_steps - reach >= self.num_prompt_steps:
+                for frame in frames_of_steps(self.config, self.steps):
+                    self.frames.put(frame[None, : self.num_codebooks])
 
 
 __all__ = ["MossTTSFrameStreamer"]

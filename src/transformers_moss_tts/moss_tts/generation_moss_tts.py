@@ -11,24 +11,34 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Generation of MOSS-TTS models."""
+"""Generation of MOSS-TTS models: the loop over steps, and what `generate` takes."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerateDecoderOnlyOutput, GenerationConfig, GenerationMixin, GenerationMode
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.generation import GenerationConfig, GenerationMixin, GenerationMode
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 from transformers.utils import logging
 
 from ..compatibility import CACHE_NAME, takes_either_cache_name
 from ..modules.few_row_linear import ready_weights
-from ..moss_tts_delay.delay_pattern import DelayPatternState, split_audio_codes
+from .frame_streamer import MossTTSFrameStreamer
+from .frames import split_audio_codes
+from .generation_parameters import (
+    AUDIO_NAMES,
+    SAMPLING_PARAMETERS,
+    check_arguments,
+    check_no_effect,
+    check_values,
+    rename_audio_parameters,
+)
 from .growing_cache import let_grow
-from .sampling import CodeHistory, sample_tokens
+from .outputs import MossTTSGenerateOutput
+from .variants import find_variant, get_variant, keep_variant
 
 
 if TYPE_CHECKING:
@@ -37,106 +47,98 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 
-# The reference's defaults, used where neither the `generate` call nor the generation config says otherwise. `seed` is ours.
-GENERATION_DEFAULTS = {
-    "text_temperature": 1.5,
-    "text_top_p": 1.0,
-    "text_top_k": 50,
-    "audio_temperature": 1.7,
-    "audio_top_p": 0.8,
-    "audio_top_k": 25,
-    "audio_repetition_penalty": 1.0,
-    "seed": None,
-}
 # What the reference's examples ask for: 5 minutes and 27 seconds of audio.
 DEFAULT_MAX_NEW_TOKENS = 4096
-
-# transformers' own knobs of one vocabulary, and ours that take their place.
-_REPLACED_KNOBS = {
-    "temperature": "text_temperature and audio_temperature",
-    "top_k": "text_top_k and audio_top_k",
-    "top_p": "text_top_p and audio_top_p",
-    "repetition_penalty": "audio_repetition_penalty",
-}
+# Steps that the buffers of a generation begin with, beside the prompt.
+_FIRST_STEPS = 256
 
 
-@dataclass
-class MossTTSGenerateOutput(GenerateDecoderOnlyOutput):
+class FrameSampler:
     """
-    Outputs of `generate` with `return_dict_in_generate=True`.
+    Base of what turns the outputs of `forward` into the tokens of a step.
 
-    Args:
-        sequences (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
-            The prompt and what was generated; rows that ended are padded on the right.
-        scores:
-            Always `None`: there is no one tensor of processed scores.
-        logits (`tuple(torch.FloatTensor)`, *optional*, returned when `output_logits=True`):
-            Text scores of every step, `(batch_size, vocab_size)`.
-        audio_logits (`tuple(torch.FloatTensor)`, *optional*, returned when `output_logits=True`):
-            Scores of the codebooks of every step, `(batch_size, n_vq, audio_vocab_size + 1)`.
-        attentions, hidden_states (`tuple(tuple(torch.FloatTensor))`, *optional*):
-            Of every step, as transformers returns them.
-        cache (`Cache`, *optional*):
-            Keys and values of the backbone; `past_key_values` before transformers 5.24.
-        audio_codes (`list[torch.LongTensor]`):
-            The generated codes of every row, `(frames, n_vq)`, no longer delayed and without those of the prompt. Only
-            complete frames; the spans of a row that has several are joined.
-        prefix_codes (`list[torch.LongTensor]`):
-            The codes that the prompt's assistant turn began with, `(frames, n_vq)`: a codec that decodes the continuation
-            alone would miss its context. Empty where the prompt was no continuation.
-        reached_limit (`torch.BoolTensor` of shape `(batch_size,)`):
-            Rows that did not end by themselves but were cut.
+    Attributes:
+        ended (`torch.BoolTensor` of shape `(batch_size,)`): sequences that have ended.
+        needs_text (`torch.BoolTensor` of shape `()`): whether the next step needs the text scores of the whole vocabulary.
     """
 
-    audio_codes: list[torch.LongTensor] | None = None
-    prefix_codes: list[torch.LongTensor] | None = None
-    audio_logits: tuple[torch.FloatTensor, ...] | None = None
-    reached_limit: torch.BoolTensor | None = None
+    ended: torch.BoolTensor
+    needs_text: torch.BoolTensor
+
+    def __init__(self, input_ids: torch.LongTensor, generation_config: GenerationConfig):
+        prompt_length = input_ids.shape[1]
+        self.num_steps = 0
+        self.min_steps = max((generation_config.min_length or 0) - prompt_length, 0)
+        self.forced_end = None
+        if generation_config.forced_eos_token_id is not None:
+            self.forced_end = generation_config.max_length - prompt_length - 1
+
+    def next_step(self, outputs) -> torch.LongTensor:
+        """The tokens `(batch_size, 1 + n_vq)` that follow from the outputs of a step."""
+        raise NotImplementedError
+
+    def end(self, is_stopped: torch.BoolTensor) -> None:
+        """Ends the sequences that a stopping criterion stops."""
+        raise NotImplementedError
+
+    def forward_options(self, needs_text: bool) -> dict[str, Any]:
+        """Arguments of the next `forward`."""
+        return {}
 
 
 class MossTTSGenerationMixin(GenerationMixin):
-    """`generate` for models with a text channel and codebooks; as it stands, in the delay pattern."""
+    """`generate` for models with a text stream and codebooks. Subclasses sample a step, see [`FrameSampler`]."""
 
-    # Knobs of `generate` that are not transformers' own, and the reference's values of them.
-    generation_defaults: ClassVar[dict[str, Any]] = GENERATION_DEFAULTS
+    # Release whose sampling a model has that says nothing else.
+    default_variant: ClassVar[str] = "MOSS-TTS-v1.5"
+    # The family's parameters of `generate` beside those of sampling, and what they are by default.
+    other_parameters: ClassVar[dict[str, Any]] = {"seed": None}
 
     @staticmethod
-    def end_token_id(config) -> int:
+    def end_token_id(config: PreTrainedConfig) -> int:
         """Text token that ends a generation."""
         return config.im_end_token_id
 
     @classmethod
-    def default_generation_config(cls, config) -> GenerationConfig:
-        """The family's generation config: sampling with the reference's defaults."""
-        return GenerationConfig(
-            do_sample=True,
-            max_new_tokens=DEFAULT_MAX_NEW_TOKENS,
-            eos_token_id=cls.end_token_id(config),
-            pad_token_id=config.pad_token_id,
-            **cls.generation_defaults,
-        )
+    def default_generation_config(cls, config: PreTrainedConfig) -> GenerationConfig:
+        """Generation parameters of the release that a configuration names, else of the family's usual one."""
+        sampling = get_variant(config.moss_tts_variant or cls.default_variant).sampling
+        parameters = {"do_sample": True, "max_new_tokens": DEFAULT_MAX_NEW_TOKENS} | cls.other_parameters | sampling
+        return GenerationConfig(eos_token_id=cls.end_token_id(config), pad_token_id=config.pad_token_id, **parameters)
 
     @property
     def modules_read_a_step(self) -> list[nn.Module]:
         """Parts of the model whose weights every step inside audio reads."""
-        return [self.language_model, self.audio_heads]
+        raise NotImplementedError
 
-    def new_row_decoder(self, input_ids: torch.LongTensor, generation_config: GenerationConfig) -> "DelayRowDecoder":
-        """What turns the outputs of a step into the next row of tokens."""
-        return DelayRowDecoder(self.config, input_ids, generation_config)
+    def new_sampler(self, input_ids: torch.LongTensor, generation_config: GenerationConfig) -> FrameSampler:
+        """What samples the steps of a generation."""
+        raise NotImplementedError
 
     def split_audio_codes(
-        self, sequences: torch.LongTensor, prompt_length: int
+        self, sequences: torch.LongTensor, prompt_length: int, generation_config: GenerationConfig
     ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
-        """Codes `(frames, n_vq)` of every row: those that its prompt began with, and the generated ones."""
+        """Codes `(frames, n_vq)` of every sequence: those that its prompt began with, and the generated ones."""
         return split_audio_codes(self.config, sequences, prompt_length)
 
-    def adjust_generation_fn(self, *args, **kwargs):
-        super().adjust_generation_fn(*args, **kwargs)
-        loaded, self.generation_config = self.generation_config, self.default_generation_config(self.config)
+    def adjust_generation_fn(
+        self, generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
+    ):
+        super().adjust_generation_fn(
+            generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
+        )
         # Checkpoints without a generation_config.json get one made from config.json, which says nothing of generation.
-        if not loaded._from_model_config:
-            self.generation_config.update(allow_custom_entries=True, **loaded.to_diff_dict())
+        loaded = {} if self.generation_config._from_model_config else self.generation_config.to_diff_dict()
+        keep_variant(self.config, find_variant(self.config, pretrained_model_name_or_path, loaded))
+        self.generation_config = self.default_generation_config(self.config)
+        end = self.end_token_id(self.config)
+        if end not in _as_list(loaded.get("eos_token_id")):
+            # Those of the backbone, as Qwen's file has them.
+            loaded.pop("eos_token_id", None)
+        loaded["pad_token_id"] = self.config.pad_token_id
+        if loaded.get("max_length") is not None and loaded.get("max_new_tokens") is None:
+            self.generation_config.max_new_tokens = None
+        self.generation_config.update(allow_custom_entries=True, **rename_audio_parameters(loaded))
 
     @takes_either_cache_name
     @torch.no_grad()
@@ -156,45 +158,70 @@ class MossTTSGenerationMixin(GenerationMixin):
             attention_mask (`torch.Tensor` of shape `(batch_size, length)`, *optional*):
                 0 or False where the prompt is padding.
             text_temperature, text_top_p, text_top_k, audio_temperature, audio_top_p, audio_top_k (*optional*):
-                Sampling of the text channel and of the codebooks. A temperature of 0, or `do_sample=False` for both, takes
-                the best token.
+                Sampling of the text stream and of the codebooks. A temperature of 0, or `do_sample=False` for both, takes
+                the best token. `temperature`, `top_p` and `top_k`, here, in a `GenerationConfig` or in generation_config.json,
+                are those of the codebooks.
             audio_repetition_penalty (`float`, *optional*):
-                Above 1 it makes codes of the row's history less likely. Codebook 1 has a history of its own, the others
-                share theirs, as in the reference.
+                Above 1 it makes codes of the sequence's history less likely. `repetition_penalty` is another name for it. With
+                the delay pattern codebook 1 has a history of its own and the others share theirs, as in the reference.
             seed (`int`, *optional*):
                 Seed of this call's own random generator. Without it the global one is used.
             max_new_tokens (`int`, *optional*):
-                Longest generation in rows; a second of audio takes 12.5 of them and every span `n_vq` more.
+                Longest generation in steps; a second of audio takes 12.5 of them and every span of delayed codebooks `n_vq`
+                more.
+            min_new_tokens (`int`, *optional*):
+                Steps before which no sequence ends.
+            eos_token_id (`int` or `list[int]`, *optional*):
+                Text tokens that end a sequence too, beside the one that the model ends with.
+            forced_eos_token_id (`int`, *optional*):
+                The token that the model ends with, to end what reaches the limit with it.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)` with the prompt, or a [`MossTTSGenerateOutput`].
 
         Raises:
-            ValueError: for a prompt of the wrong shape or with ids out of range, or a mode or option that one vocabulary has
-                and these models do not (beam search, assisted generation, logits processors, `top_k`, ...).
+            ValueError: for a prompt of the wrong shape or with ids out of range, numbers that no generation can have, or a mode
+                or option that one vocabulary has and these models do not (beam search, logits processors, `min_p`, ...).
         """
-        input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
-        input_ids, attention_mask = self._check_prompt(input_ids, attention_mask, kwargs)
-        return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
+        streamer = kwargs.get("streamer")
+        try:
+            input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
+            check_arguments(kwargs)
+            input_ids, attention_mask = self._check_prompt(input_ids, attention_mask, kwargs)
+            return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
+        except BaseException as error:
+            # Who listens in another thread would wait for ever.
+            if isinstance(streamer, MossTTSFrameStreamer):
+                streamer.fail(error)
+            elif streamer is not None:
+                streamer.end()
+            raise
 
     def _check_prompt(
         self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]
     ) -> tuple[torch.LongTensor, torch.Tensor | None]:
         if input_ids is None or kwargs.get("inputs_embeds") is not None:
             raise ValueError("`generate` needs `input_ids`: the states of a prompt do not say which codes it has.")
-        num_channels = 1 + self.config.n_vq
-        if input_ids.ndim != 3 or input_ids.shape[-1] != num_channels or input_ids.shape[1] == 0:
+        num_streams = 1 + self.config.n_vq
+        if input_ids.ndim != 3 or input_ids.shape[-1] != num_streams or 0 in input_ids.shape:
             raise ValueError(
-                f"`input_ids` must have shape (batch_size, length, {num_channels}), a text token and {self.config.n_vq} "
-                f"codes a position, got {tuple(input_ids.shape)}. The processor makes it."
+                f"`input_ids` must have shape (batch_size, length, {num_streams}), a text token and {self.config.n_vq} "
+                f"codes a step, got {tuple(input_ids.shape)}. The processor makes it."
             )
+        if input_ids.is_floating_point() or input_ids.is_complex():
+            raise ValueError(f"`input_ids` must be whole numbers (torch.long), got {input_ids.dtype}.")
+        input_ids = input_ids.long()
         if attention_mask is not None:
             if attention_mask.shape != input_ids.shape[:2]:
                 raise ValueError(
                     f"`attention_mask` must have shape {tuple(input_ids.shape[:2])}, got {tuple(attention_mask.shape)}."
                 )
+            if not attention_mask.bool().any(1).all():
+                raise ValueError(
+                    "`attention_mask` leaves nothing of a prompt: every sequence needs at least one step."
+                )
             input_ids, attention_mask = self._align_prompts(input_ids, attention_mask)
-        limits = input_ids.new_full((num_channels,), self.config.audio_vocab_size + 1)
+        limits = input_ids.new_full((num_streams,), self.config.audio_vocab_size + 1)
         limits[0] = self.config.vocab_size
         if ((input_ids < 0) | (input_ids >= limits)).any():
             raise ValueError(
@@ -207,7 +234,7 @@ class MossTTSGenerationMixin(GenerationMixin):
     def _align_prompts(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor
     ) -> tuple[torch.LongTensor, torch.Tensor]:
-        """Padding to the left, in the pads of each channel: what pads a batch, a pipeline say, may know neither."""
+        """Padding to the left, in the pads of each stream: what pads a batch, a pipeline say, may know neither."""
         order = attention_mask.bool().long().argsort(dim=1, stable=True)
         attention_mask = attention_mask.gather(1, order)
         input_ids = input_ids.gather(1, order[..., None].expand_as(input_ids))
@@ -215,26 +242,48 @@ class MossTTSGenerationMixin(GenerationMixin):
         pad[0] = self.config.pad_token_id
         return torch.where(attention_mask.bool()[..., None], input_ids, pad), attention_mask
 
+    # What follows overrides methods of `GenerationMixin` that are not public; docs/internals/upgrade_notes.md lists them.
+
     def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any):
-        for name, ours in _REPLACED_KNOBS.items():
-            if kwargs.get(name) is not None:
-                raise ValueError(f"`{name}` is for one vocabulary; this model has {ours}.")
-        knobs = {name: kwargs.pop(name) for name in self.generation_defaults if name in kwargs}
-        asks_for_length = kwargs.get("max_length") is not None and kwargs.get("max_new_tokens") is None
+        defaults = vars(self.default_generation_config(self.config))
+        own = dict.fromkeys([*SAMPLING_PARAMETERS, *self.other_parameters])
+        kwargs = rename_audio_parameters(kwargs)
+        call = {name: kwargs.pop(name) for name in own if name in kwargs}
+        # `None` in the call means all tokens.
+        call |= {name: 0 for name in call if call[name] is None and name.endswith("top_k")}
+        call |= {name: 1.0 for name in call if call[name] is None and name.endswith("top_p")}
+        given = {} if generation_config is None else vars(generation_config)
+        parameters = {name: defaults[name] for name in own}
+        for said in (vars(self.generation_config), given, call):
+            renamed = rename_audio_parameters({name: said.get(name) for name in (*own, *AUDIO_NAMES)}, defaults)
+            parameters |= {name: value for name, value in renamed.items() if value is not None}
+        asks_for_length = _asks_for_length(kwargs, given)
+
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         if asks_for_length:
             # The model's own `max_new_tokens` would overrule it.
             generation_config.max_new_tokens = None
-        for name, default in self.generation_defaults.items():
-            value = getattr(generation_config, name, None)
-            value = getattr(self.generation_config, name, None) if value is None else value
-            setattr(generation_config, name, knobs.get(name, default if value is None else value))
-        if generation_config.eos_token_id is None:
-            generation_config.eos_token_id = self.end_token_id(self.config)
-        if generation_config.pad_token_id is None:
-            generation_config.pad_token_id = self.config.pad_token_id
-        _check_knobs(generation_config)
+        for name, value in (dict.fromkeys(AUDIO_NAMES) | parameters).items():
+            setattr(generation_config, name, value)
+        self._prepare_end(generation_config)
+        check_values(generation_config)
         return generation_config, model_kwargs
+
+    def _prepare_end(self, generation_config: GenerationConfig) -> None:
+        """The model's own end always ends a sequence; padding and the end that is forced are the model's."""
+        end, pad = self.end_token_id(self.config), self.config.pad_token_id
+        ends = _as_list(generation_config.eos_token_id)
+        generation_config.eos_token_id = [end, *(token for token in ends if token != end)]
+        if generation_config.pad_token_id not in (None, pad):
+            raise ValueError(
+                f"`pad_token_id` must be that of the model's configuration ({pad}), got {generation_config.pad_token_id}."
+            )
+        generation_config.pad_token_id = pad
+        if set(_as_list(generation_config.forced_eos_token_id)) - {end}:
+            raise ValueError(
+                f"`forced_eos_token_id` must be the token that the model ends with ({end}), got "
+                f"{generation_config.forced_eos_token_id}."
+            )
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         is_given = model_kwargs.get(CACHE_NAME) is not None
@@ -250,15 +299,14 @@ class MossTTSGenerationMixin(GenerationMixin):
                 "`num_beams` at 1 and pass no assistant model."
             )
         if generation_config.output_scores:
-            raise ValueError("`output_scores` is not supported: ask for `output_logits`, which are of all channels.")
-        if generation_config.prefill_chunk_size is not None:
-            raise ValueError("`prefill_chunk_size` is not supported: it would cut a prompt between its channels.")
+            raise ValueError("`output_scores` is not supported: ask for `output_logits`, which are of all streams.")
+        check_no_effect(generation_config, dict.fromkeys([*SAMPLING_PARAMETERS, *self.other_parameters]))
         super()._validate_generation_mode(generation_mode, generation_config, generation_mode_kwargs)
 
     def _get_logits_processor(self, *args, logits_processor=None, prefix_allowed_tokens_fn=None, **kwargs):
         if logits_processor or prefix_allowed_tokens_fn is not None:
             raise ValueError(
-                "Logits processors and `prefix_allowed_tokens_fn` see one vocabulary; this model has a text channel and "
+                "Logits processors and `prefix_allowed_tokens_fn` see one vocabulary; this model has a text stream and "
                 f"{self.config.n_vq} codebooks. Use the text_* and audio_* options."
             )
         return LogitsProcessorList()
@@ -273,69 +321,65 @@ class MossTTSGenerationMixin(GenerationMixin):
         streamer: "BaseStreamer | None" = None,
         **model_kwargs,
     ) -> MossTTSGenerateOutput | torch.LongTensor:
-        """Stopping criteria see the text channel, `(batch_size, length)`; the streamer gets rows of all channels."""
-        with ready_weights(self.modules_read_a_step, len(input_ids)):
-            return self._generate_rows(
-                input_ids, stopping_criteria, generation_config, synced_gpus, streamer, model_kwargs
-            )
-
-    def _generate_rows(
-        self,
-        input_ids: torch.LongTensor,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
-        synced_gpus: bool,
-        streamer: "BaseStreamer | None",
-        model_kwargs: dict[str, Any],
-    ) -> MossTTSGenerateOutput | torch.LongTensor:
+        """
+        Takes the place of [`~transformers.GenerationMixin._sample`], with the same arguments. What is otherwise there stands
+        under the comment "MOSS-TTS specific": a step has a token of every stream and [`FrameSampler`] samples it; stopping
+        criteria see the text stream, `(batch_size, length)`; the streamer gets steps `(batch_size, 1 + n_vq)`; buffers that
+        grow by doubling take the place of concatenation; whether all have ended is asked once a step.
+        """
+        # *************** MOSS-TTS specific ***************
         prompt_length = input_ids.shape[1]
-        loop = _GenerationBuffers(self, input_ids, stopping_criteria.max_length, model_kwargs)
-        decoder = self.new_row_decoder(input_ids, generation_config)
+        buffers = _GenerationBuffers(self, input_ids, model_kwargs)
+        sampler = self.new_sampler(input_ids, generation_config)
         record = _Record(generation_config)
-
+        forward_options: dict[str, Any] = {}
+        # =================================================
+        this_peer_finished = False
         model_forward = (
             self.get_compiled_call(generation_config.compile_config)
             if self._valid_auto_compile_criteria(model_kwargs, generation_config)
             else self.__call__
         )
-        outputs = self._prefill(input_ids, generation_config, model_kwargs)
-        forward_options, is_finished = {}, False
-        while True:
-            if not is_finished:
-                row = decoder.next_row(outputs)
-                record.add(outputs)
-                loop.append(row)
-                if streamer is not None:
-                    streamer.put(row.cpu())
-                # A criterion that stops a row ends it like its own end of turn does.
-                decoder.end(stopping_criteria(loop.sequences[..., 0], None))
-                # The one wait for the device in a step.
-                is_finished, needs_text = torch.stack([decoder.ended.all(), decoder.needs_text]).tolist()
-                forward_options = decoder.forward_options(needs_text or generation_config.output_logits)
-            if not self._has_unfinished_sequences(is_finished, synced_gpus, device=input_ids.device):
-                break
-            if is_finished:
-                # Other processes still run: keep their collectives company.
-                self(input_ids=loop.sequences[:, -1:], use_cache=False)
-                continue
-            model_kwargs[CACHE_NAME] = getattr(outputs, CACHE_NAME)
-            del outputs
-            model_inputs = self.prepare_inputs_for_generation(**loop.next_inputs(model_kwargs))
-            outputs = model_forward(**model_inputs, **forward_options, return_dict=True)
+        # *************** MOSS-TTS specific ***************
+        with ready_weights(self.modules_read_a_step, len(input_ids)):
+            # =============================================
+            outputs = self._prefill(input_ids, generation_config, model_kwargs)
+            while True:
+                # *************** MOSS-TTS specific ***************
+                if not this_peer_finished:
+                    step = sampler.next_step(outputs)
+                    record.add(outputs)
+                    buffers.append(step)
+                    if streamer is not None:
+                        streamer.put(step.cpu())
+                    # A criterion that stops a sequence ends it like its own end does.
+                    sampler.end(stopping_criteria(buffers.sequences[..., 0], None))
+                    # The one wait for the device in a step.
+                    this_peer_finished, needs_text = torch.stack([sampler.ended.all(), sampler.needs_text]).tolist()
+                    forward_options = sampler.forward_options(needs_text or generation_config.output_logits)
+                # =================================================
+                if not self._has_unfinished_sequences(this_peer_finished, synced_gpus, device=input_ids.device):
+                    break
+                # *************** MOSS-TTS specific ***************
+                if this_peer_finished:
+                    # Other processes still run: keep their collectives company.
+                    self(input_ids=buffers.sequences[:, -1:], use_cache=False)
+                    continue
+                model_kwargs[CACHE_NAME] = getattr(outputs, CACHE_NAME)
+                del outputs
+                model_inputs = self.prepare_inputs_for_generation(**buffers.next_inputs(model_kwargs))
+                outputs = model_forward(**model_inputs, **forward_options, return_dict=True)
+                # =================================================
 
         if streamer is not None:
             streamer.end()
-        sequences = loop.sequences.clone()
-        new_tokens = sequences[:, prompt_length:, 0]
-        reached_limit = ~torch.isin(new_tokens, generation_config._eos_token_tensor).any(1)
-        if reached_limit.any():
-            logger.warning(
-                f"{int(reached_limit.sum())} of {len(sequences)} generations did not end by themselves within "
-                f"{new_tokens.shape[1]} new tokens: their audio is cut. Raise `max_new_tokens`."
-            )
+
+        # *************** MOSS-TTS specific ***************
+        sequences = buffers.sequences.clone()
+        reached_limit = self._reached_limit(sequences[:, prompt_length:, 0], generation_config)
         if not generation_config.return_dict_in_generate:
             return sequences
-        prefix_codes, audio_codes = self.split_audio_codes(sequences, prompt_length)
+        prefix_codes, audio_codes = self.split_audio_codes(sequences, prompt_length, generation_config)
         return MossTTSGenerateOutput(
             sequences=sequences,
             audio_codes=audio_codes,
@@ -344,35 +388,48 @@ class MossTTSGenerationMixin(GenerationMixin):
             **{CACHE_NAME: model_kwargs.get(CACHE_NAME)},
             **record.kept,
         )
+        # =================================================
+
+    def _reached_limit(self, new_tokens: torch.LongTensor, generation_config: GenerationConfig) -> torch.BoolTensor:
+        reached_limit = ~torch.isin(new_tokens, generation_config._eos_token_tensor).any(1)
+        if reached_limit.any():
+            logger.warning(
+                f"{int(reached_limit.sum())} of {len(new_tokens)} generations did not end by themselves within "
+                f"{new_tokens.shape[1]} new tokens: their audio is cut. Raise `max_new_tokens`."
+            )
+        return reached_limit
 
 
 class _GenerationBuffers:
-    """Token ids, attention mask and positions of the longest possible sequence, allocated once and filled row by row."""
+    """Token ids, attention mask and positions of the sequences, in buffers that double when they are full."""
 
-    def __init__(self, model, input_ids: torch.LongTensor, max_length: int, model_kwargs: dict[str, Any]):
-        batch_size, length, num_channels = input_ids.shape
+    def __init__(self, model, input_ids: torch.LongTensor, model_kwargs: dict[str, Any]):
         self.model = model
-        self.length = length
-        self.input_ids = input_ids.new_zeros(batch_size, max(max_length, length + 1), num_channels)
-        self.input_ids[:, :length] = input_ids
-        num_new = self.input_ids.shape[1] - length
-        mask = model_kwargs.get("attention_mask")
-        self.attention_mask = None if mask is None else nn.functional.pad(mask, (0, num_new), value=1)
-        if model_kwargs.get("position_ids") is None:
+        self.length = input_ids.shape[1]
+        self.input_ids = input_ids
+        self.attention_mask = model_kwargs.get("attention_mask")
+        self.position_ids = model_kwargs.get("position_ids")
+        if self.position_ids is None:
+            mask = self.attention_mask
             seen = torch.ones_like(input_ids[..., 0]) if mask is None else mask.long()
-            positions = (seen.cumsum(1) - 1).clamp(min=0)
-        else:
-            positions = model_kwargs["position_ids"]
-        following = positions[:, -1:] + 1 + torch.arange(num_new, device=input_ids.device)
-        self.position_ids = torch.cat([positions, following], dim=1)
+            self.position_ids = (seen.cumsum(1) - 1).clamp(min=0)
 
     @property
     def sequences(self) -> torch.LongTensor:
         return self.input_ids[:, : self.length]
 
-    def append(self, row: torch.LongTensor) -> None:
-        self.input_ids[:, self.length] = row
+    def append(self, step: torch.LongTensor) -> None:
+        if self.length == self.input_ids.shape[1]:
+            self._grow(max(self.length, _FIRST_STEPS))
+        self.input_ids[:, self.length] = step
         self.length += 1
+
+    def _grow(self, num_new: int) -> None:
+        self.input_ids = nn.functional.pad(self.input_ids, (0, 0, 0, num_new))
+        if self.attention_mask is not None:
+            self.attention_mask = nn.functional.pad(self.attention_mask, (0, num_new), value=1)
+        following = self.position_ids[:, -1:] + 1 + torch.arange(num_new, device=self.position_ids.device)
+        self.position_ids = torch.cat([self.position_ids, following], dim=1)
 
     def next_inputs(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arguments of `prepare_inputs_for_generation` for the next step."""
@@ -400,80 +457,6 @@ class _GenerationBuffers:
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-class DelayRowDecoder:
-    """The rows of a generation in the delay pattern."""
-
-    def __init__(self, config, input_ids: torch.LongTensor, generation_config: GenerationConfig):
-        self.state = DelayPatternState(config, input_ids)
-        # Codebook 1 has a history of its own, the others share theirs.
-        groups = [0] + [1] * (config.n_vq - 1)
-        self.draw = TokenDraw(config, generation_config, input_ids[..., 1:], groups)
-
-    @property
-    def ended(self) -> torch.BoolTensor:
-        return self.state.ended
-
-    @property
-    def needs_text(self) -> torch.BoolTensor:
-        return self.state.needs_text
-
-    def next_row(self, outputs) -> torch.LongTensor:
-        """The row `(batch_size, 1 + n_vq)` that follows from the outputs of a step."""
-        token = self.draw.text(self.state.mask_text(outputs.logits[:, -1].float()), self.state.slots)
-        row = self.state.advance(token, self.draw.codes(outputs.audio_logits[:, -1].float()))
-        self.draw.remember(row[:, 1:])
-        return row
-
-    def end(self, is_stopped: torch.BoolTensor) -> None:
-        """Ends the rows that a stopping criterion stops."""
-        self.state.ended = self.state.ended | is_stopped
-
-    def forward_options(self, needs_text: bool) -> dict[str, Any]:
-        """Arguments of the next forward pass."""
-        return {"text_head_rows": None if needs_text else self.state.slots}
-
-
-class TokenDraw:
-    """
-    Draws the tokens of all channels as a generation config says.
-
-    Args:
-        config: configuration of the model.
-        generation_config (`GenerationConfig`): what to draw by.
-        history (`torch.LongTensor` of shape `(batch_size, length, n_vq)`): codes that a repetition penalty looks at.
-        groups (`list[int]`): the history that each codebook looks at, see [`CodeHistory`].
-    """
-
-    def __init__(self, config, generation_config: GenerationConfig, history: torch.LongTensor, groups: list[int]):
-        self.config = generation_config
-        self.generator = None
-        if generation_config.seed is not None:
-            self.generator = torch.Generator(history.device).manual_seed(generation_config.seed)
-        self.history = None
-        if generation_config.audio_repetition_penalty != 1.0:
-            self.history = CodeHistory(history, config.audio_vocab_size + 1, groups)
-
-    def text(self, logits: torch.Tensor, slots: torch.LongTensor | None = None) -> torch.LongTensor:
-        """Text tokens `(batch_size,)` of scores of the whole vocabulary, or of `slots` alone."""
-        config = self.config
-        temperature = config.text_temperature if config.do_sample else 0
-        token = sample_tokens(logits, temperature, config.text_top_k, config.text_top_p, self.generator)
-        return token if slots is None or logits.shape[-1] != len(slots) else slots[token]
-
-    def codes(self, logits: torch.Tensor, codebooks: slice = slice(None)) -> torch.LongTensor:
-        """Codes `(batch_size, codebooks)` of scores `(batch_size, codebooks, num_codes)`."""
-        config = self.config
-        if self.history is not None:
-            logits = self.history.penalize(logits, config.audio_repetition_penalty, codebooks)
-        temperature = config.audio_temperature if config.do_sample else 0
-        return sample_tokens(logits, temperature, config.audio_top_k, config.audio_top_p, self.generator)
-
-    def remember(self, codes: torch.LongTensor) -> None:
-        """Adds codes `(batch_size, n_vq)` to the history."""
-        if self.history is not None:
-            self.history.add(codes)
-
-
 class _Record:
     """What the caller asked to keep of every step."""
 
@@ -494,20 +477,20 @@ class _Record:
             self.kept[name] += (value,)
 
 
-def _check_knobs(config: GenerationConfig) -> None:
-    for name in ("text_temperature", "audio_temperature"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"`{name}` must be 0 (the best token) or above, got {getattr(config, name)}.")
-    for name in ("text_top_p", "audio_top_p"):
-        value = getattr(config, name)
-        if value is not None and not 0 < value <= 1:
-            raise ValueError(f"`{name}` must be above 0 and at most 1, got {value}.")
-    for name in ("text_top_k", "audio_top_k"):
-        value = getattr(config, name)
-        if value is not None and (value < 0 or int(value) != value):
-            raise ValueError(f"`{name}` must be a whole number, 0 for all tokens, got {value}.")
-    if config.audio_repetition_penalty <= 0:
-        raise ValueError(f"`audio_repetition_penalty` must be above 0, got {config.audio_repetition_penalty}.")
+def _as_list(tokens: int | list[int] | None) -> list[int]:
+    if tokens is None:
+        return []
+    return list(tokens) if isinstance(tokens, (list, tuple)) else [tokens]
 
 
-__all__ = ["MossTTSGenerateOutput", "MossTTSGenerationMixin"]
+def _asks_for_length(*levels: dict[str, Any]) -> bool:
+    """Whether `max_length` is said, and `max_new_tokens` is not, by the first of the levels that says either."""
+    for said in levels:
+        if said.get("max_new_tokens") is not None:
+            return False
+        if said.get("max_length") is not None:
+            return True
+    return False
+
+
+__all__ = ["MossTTSGenerationMixin"]

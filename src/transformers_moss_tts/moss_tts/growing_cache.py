@@ -50,7 +50,7 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def _is_view(self) -> bool:
-        # Cropping keeps the view; selecting or repeating rows, or moving to another device, replaces the tensors.
+        # Cropping keeps the view; selecting or repeating sequences, or moving to another device, replaces the tensors.
         return self.keys.data_ptr() == self._buffers[0].data_ptr() and self.keys.shape[0] == self._buffers[0].shape[0]
 
 

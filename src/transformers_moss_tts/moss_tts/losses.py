@@ -11,29 +11,25 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Cross entropy of a text channel and codebooks."""
+"""Cross entropy of the text stream and the codebooks."""
 
 import torch
 from torch import nn
 
 
-def channel_sums(
+def stream_sums(
     logits: torch.Tensor, audio_logits: torch.Tensor, labels: torch.LongTensor, audio_pad_code: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Sum of the cross entropy over the labelled positions of each channel, and their number, both `(1 + n_vq,)`.
+    Sum of the cross entropy over the labelled positions of each stream, and their number, both `(1 + n_vq,)`.
 
     Args:
         logits (`torch.FloatTensor` of shape `(batch_size, length, vocab_size)`): text scores.
         audio_logits (`torch.FloatTensor` of shape `(batch_size, length, n_vq, num_codes)`): scores of the codebooks.
         labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`): -100 is ignored.
-        audio_pad_code (`int`): ignored in the audio channels.
+        audio_pad_code (`int`): ignored in the codebooks.
     """
     n_vq = audio_logits.shape[-2]
-    if labels.shape != (*logits.shape[:2], 1 + n_vq):
-        raise ValueError(
-            f"`labels` must have shape {(*logits.shape[:2], 1 + n_vq)}, like `input_ids`, got {tuple(labels.shape)}."
-        )
     audio_labels = labels[..., 1:].masked_fill(labels[..., 1:] == audio_pad_code, -100)
     text_sum = nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels[..., 0].flatten(), ignore_index=-100, reduction="sum"
@@ -53,13 +49,20 @@ def weighted_loss(
     num_items_in_batch: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
-    Weighted mean of the channels' means; with `num_items_in_batch`, the number of labels over all accumulated batches, the
-    labels' sum with each weighted by its channel's share of the mean weight.
+    Weighted mean of the streams' means; with `num_items_in_batch`, the number of labels over all accumulated batches, the
+    labels' sum with each weighted by its stream's share of the mean weight.
+
+    Raises:
+        ValueError: for another number of weights than streams, or weights that are negative, not finite or all 0.
     """
     weights = torch.as_tensor(weights, dtype=sums.dtype, device=sums.device)
     if weights.shape != sums.shape:
         raise ValueError(
             f"`channelwise_loss_weight` needs {len(sums)} weights, text first, got {tuple(weights.shape)}."
+        )
+    if not torch.compiler.is_compiling() and not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(
+            f"`channelwise_loss_weight` must be numbers of at least 0, and not all 0, got {weights.tolist()}."
         )
     if num_items_in_batch is not None:
         return (sums * weights).sum() / (num_items_in_batch * weights.mean())

@@ -11,9 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Sampling of many channels at once: repetition penalty, temperature, top-k, top-p, multinomial, in this order."""
+"""Sampling of all streams: repetition penalty, temperature, top-k, top-p, multinomial, in this order."""
 
 import torch
+from transformers.generation import GenerationConfig
 
 
 def sample_tokens(
@@ -24,9 +25,10 @@ def sample_tokens(
     generator: torch.Generator | None = None,
 ) -> torch.LongTensor:
     """
-    Draws one token from each row of `logits`, shape `(..., num_tokens)`, returned with shape `(...)`.
+    Samples a token from each of the scores `(..., num_tokens)`, returned with shape `(...)`.
 
     Args:
+        logits (`torch.FloatTensor` of shape `(..., num_tokens)`): scores of the tokens.
         temperature (`float`): 0 takes the best token.
         top_k (`int`, *optional*): keep the best `top_k` tokens; `None` or 0 keeps all.
         top_p (`float`, *optional*): of those, keep the best until their probabilities exceed `top_p`, the one that
@@ -46,30 +48,85 @@ def sample_tokens(
     return tokens.gather(-1, choice.view(*logits.shape[:-1], 1)).squeeze(-1)
 
 
-class CodeHistory:
+class TokenHistory:
     """
-    Which codes each row has seen, for the repetition penalty. Codebooks of one group share what they have seen.
+    Which tokens each sequence has seen, for the repetition penalty. Streams of one group share what they have seen.
 
     Args:
-        codes (`torch.LongTensor` of shape `(batch_size, length, n_vq)`): the history so far.
-        num_codes (`int`): rows of a codebook, the pad code included.
-        groups (`list[int]` of length `n_vq`): the group of each codebook.
+        tokens (`torch.LongTensor` of shape `(batch_size, length, streams)`): the history so far.
+        num_tokens (`int`): number of tokens of a stream, the pad code included.
+        groups (`list[int]` of length `streams`): the group of each stream.
     """
 
-    def __init__(self, codes: torch.LongTensor, num_codes: int, groups: list[int]):
-        self.groups = torch.tensor(groups, device=codes.device)
-        self.num_codes = num_codes
-        self.seen = torch.zeros(codes.shape[0], (max(groups) + 1) * num_codes, dtype=torch.bool, device=codes.device)
-        self.add(codes.flatten(1), self.groups.repeat(codes.shape[1]))
+    def __init__(self, tokens: torch.LongTensor, num_tokens: int, groups: list[int]):
+        self.groups = torch.tensor(groups, device=tokens.device)
+        self.num_tokens = num_tokens
+        shape = (tokens.shape[0], (max(groups) + 1) * num_tokens)
+        self.seen = torch.zeros(shape, dtype=torch.bool, device=tokens.device)
+        self._add(tokens.flatten(1), self.groups.repeat(tokens.shape[1]))
 
-    def add(self, codes: torch.LongTensor, groups: torch.LongTensor | None = None) -> None:
-        """Remembers codes of shape `(batch_size, n_vq)`."""
-        groups = self.groups if groups is None else groups
-        self.seen.scatter_(1, groups * self.num_codes + codes, True)
+    def add(self, tokens: torch.LongTensor) -> None:
+        """Remembers tokens of shape `(batch_size, streams)`."""
+        self._add(tokens, self.groups)
 
-    def penalize(self, logits: torch.Tensor, penalty: float, codebooks: slice = slice(None)) -> torch.Tensor:
+    def _add(self, tokens: torch.LongTensor, groups: torch.LongTensor) -> None:
+        self.seen.scatter_(1, groups * self.num_tokens + tokens, True)
+
+    def penalize(self, logits: torch.Tensor, penalty: float, streams: slice = slice(None)) -> torch.Tensor:
         """
-        Divides positive and multiplies negative scores `(batch_size, codebooks, num_codes)` of seen codes by `penalty`.
+        Divides positive and multiplies negative scores `(batch_size, streams, num_tokens)` of seen tokens by `penalty`.
         """
-        seen = self.seen.unflatten(1, (-1, self.num_codes))[:, self.groups[codebooks], : logits.shape[-1]]
+        seen = self.seen.unflatten(1, (-1, self.num_tokens))[:, self.groups[streams], : logits.shape[-1]]
         return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+class StepSampler:
+    """
+    Samples the tokens of a step, all streams, by the generation parameters.
+
+    Args:
+        config ([`MossTTSConfig`]): configuration of the model.
+        generation_config (`GenerationConfig`): the parameters.
+        history (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`): what a repetition penalty looks at.
+        groups (`list[int]`): the history that each codebook looks at, see [`TokenHistory`].
+    """
+
+    def __init__(self, config, generation_config: GenerationConfig, history: torch.LongTensor, groups: list[int]):
+        self.parameters = generation_config
+        self.generator = None
+        if generation_config.seed is not None:
+            self.generator = torch.Generator(history.device).manual_seed(generation_config.seed)
+        self.text_penalty = getattr(generation_config, "text_repetition_penalty", 1.0)
+        self.text_history = self.code_history = None
+        if self.text_penalty != 1.0:
+            self.text_history = TokenHistory(history[..., :1], config.vocab_size, [0])
+        if generation_config.audio_repetition_penalty != 1.0:
+            self.code_history = TokenHistory(history[..., 1:], config.audio_vocab_size + 1, groups)
+
+    def forget(self) -> None:
+        """Leaves the repetition penalty out."""
+        self.text_history = self.code_history = None
+
+    def sample_text(self, logits: torch.Tensor, candidates: torch.LongTensor | None = None) -> torch.LongTensor:
+        """Text tokens `(batch_size,)` of scores of the whole vocabulary, or of `candidates` alone."""
+        parameters = self.parameters
+        if self.text_history is not None:
+            logits = self.text_history.penalize(logits[:, None], self.text_penalty)[:, 0]
+        temperature = parameters.text_temperature if parameters.do_sample else 0
+        token = sample_tokens(logits, temperature, parameters.text_top_k, parameters.text_top_p, self.generator)
+        return token if candidates is None or logits.shape[-1] != len(candidates) else candidates[token]
+
+    def sample_codes(self, logits: torch.Tensor, codebooks: slice = slice(None)) -> torch.LongTensor:
+        """Codes `(batch_size, codebooks)` of scores `(batch_size, codebooks, num_codes)`."""
+        parameters = self.parameters
+        if self.code_history is not None:
+            logits = self.code_history.penalize(logits, parameters.audio_repetition_penalty, codebooks)
+        temperature = parameters.audio_temperature if parameters.do_sample else 0
+        return sample_tokens(logits, temperature, parameters.audio_top_k, parameters.audio_top_p, self.generator)
+
+    def remember(self, step: torch.LongTensor) -> None:
+        """Adds a step `(batch_size, 1 + n_vq)` to the history."""
+        if self.text_history is not None:
+            self.text_history.add(step[:, :1])
+        if self.code_history is not None:
+            self.code_history.add(step[:, 1:])

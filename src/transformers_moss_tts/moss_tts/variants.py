@@ -108,7 +108,7 @@ _DEFAULT = VARIANTS["MOSS-TTS-v1.5"]
 
 # What in a repository's name, letters and digits alone, means which variant.
 _NAMES = (
-    (re.compile("ttsd"), "MOSS-TTSD-v1.0"),
+    (re.compile("ttsd(?!elay)"), "MOSS-TTSD-v1.0"),
     (re.compile("voicegenerator"), "MOSS-VoiceGenerator"),
     (re.compile("soundeffect"), "MOSS-SoundEffect"),
     (re.compile("mossttsv?15"), "MOSS-TTS-v1.5"),

@@ -11,17 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from ..moss_tts.generation_moss_tts import MossTTSGenerateOutput, MossTTSGenerationMixin
 from .configuration_moss_tts_delay import MossTTSDelayConfig
+from .generation_moss_tts_delay import MossTTSDelayGenerationMixin
 from .modeling_moss_tts_delay import MossTTSDelayModel, MossTTSDelayPreTrainedModel
 from .processing_moss_tts_delay import MossTTSDelayProcessor
 
 
 __all__ = [
     "MossTTSDelayConfig",
+    "MossTTSDelayGenerationMixin",
     "MossTTSDelayModel",
     "MossTTSDelayPreTrainedModel",
     "MossTTSDelayProcessor",
-    "MossTTSGenerateOutput",
-    "MossTTSGenerationMixin",
 ]

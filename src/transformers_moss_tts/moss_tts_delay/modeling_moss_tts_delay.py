@@ -13,57 +13,24 @@
 # limitations under the License.
 """PyTorch MossTTSDelay model."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
-from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
+from transformers.utils import auto_docstring, can_return_tuple
 
-from ..compatibility import CACHE_NAME, takes_past_key_values
-from ..loading.remote_code import RemoteCodeMixin
-from ..loading.strict_loading import StrictLoadingMixin
+from ..compatibility import takes_past_key_values
 from ..modules.few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
-from ..moss_tts.generation_moss_tts import MossTTSGenerationMixin
-from ..moss_tts.losses import channel_sums, weighted_loss
+from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
+from ..moss_tts.outputs import MossTTSOutputWithPast
 from .configuration_moss_tts_delay import MossTTSDelayConfig
 from .conversion_moss_tts_delay import fuse_head_adapters, read_released_heads, take_released_names
-
-
-@auto_docstring
-@dataclass
-class MossTTSDelayOutputWithPast(ModelOutput):
-    r"""
-    loss (`torch.FloatTensor` of shape `()`, *optional*, returned when `labels` is provided):
-        Cross entropy over all labelled positions and channels, or the weighted mean of the channels.
-    logits (`torch.FloatTensor` of shape `(batch_size, length, vocab_size)`):
-        Scores of the text channel.
-    audio_logits (`torch.FloatTensor` of shape `(batch_size, length, n_vq, audio_vocab_size + 1)`):
-        Scores of every codebook; the pad code's are minus infinity.
-    channel_losses (`torch.FloatTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
-        Mean cross entropy of the text channel and of every codebook.
-    channel_counts (`torch.LongTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
-        Number of labels that each of them is the mean of.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    audio_logits: torch.FloatTensor | None = None
-    channel_losses: torch.FloatTensor | None = None
-    channel_counts: torch.LongTensor | None = None
-    if CACHE_NAME == "cache":
-        cache: Cache | None = None
-    else:
-        past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+from .generation_moss_tts_delay import MossTTSDelayGenerationMixin
 
 
 class MossTTSAudioEmbedding(nn.EmbeddingBag):
-    """Sum of the embeddings of one code of each codebook, all in one table of `n_vq * (audio_vocab_size + 1)` rows."""
+    """Sum of the embeddings of one code of each codebook, all in one table of `n_vq * (audio_vocab_size + 1)` entries."""
 
     def __init__(self, n_vq: int, num_codes: int, hidden_size: int):
         super().__init__(n_vq * num_codes, hidden_size, mode="sum")
@@ -71,22 +38,16 @@ class MossTTSAudioEmbedding(nn.EmbeddingBag):
 
     def forward(self, codes: torch.LongTensor) -> torch.Tensor:
         """Codes `(batch_size, length, n_vq)` to states `(batch_size, length, hidden_size)`."""
-        rows = codes + torch.arange(codes.shape[-1], device=codes.device) * self.num_codes
-        return super().forward(rows.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        entries = codes + torch.arange(codes.shape[-1], device=codes.device) * self.num_codes
+        return super().forward(entries.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
 @auto_docstring
-class MossTTSDelayPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedModel):
+class MossTTSDelayPreTrainedModel(MossTTSPreTrainedModel):
     config: MossTTSDelayConfig
-    base_model_prefix = ""
-    input_modalities = ("text", "audio")
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["Qwen3DecoderLayer"]
-    _supports_flash_attn = True
-    _supports_sdpa = True
     _supports_flex_attn = True
-    _supports_attention_backend = True
     _can_compile_fullgraph = True
+    loss_averages_streams = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -101,7 +62,7 @@ class MossTTSDelayPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTraine
     codebook k shifted by k steps.
     """
 )
-class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
+class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin):
     def __init__(self, config: MossTTSDelayConfig):
         super().__init__(config)
         num_codes = config.audio_vocab_size + 1
@@ -113,6 +74,10 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         self.generation_config = self.default_generation_config(config)
         self.register_load_state_dict_pre_hook(take_released_names)
         self.post_init()
+
+    @property
+    def backbone(self) -> Qwen3Model:
+        return self.language_model
 
     def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs):
         """
@@ -156,24 +121,27 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         text_head_rows: torch.LongTensor | None = None,
         **kwargs,
-    ) -> MossTTSDelayOutputWithPast:
+    ) -> MossTTSOutputWithPast:
         r"""
         input_ids (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
-            Text tokens in channel 0, codes in the others (`audio_pad_code` where there is no audio).
+            A text token and a code of every codebook a step (`audio_pad_code` where there is no audio).
         cache (`Cache`, *optional*):
             Keys and values of the backbone for the positions before `input_ids`. Also taken as `past_key_values`, its name
             before transformers 5.24.0.
         labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`, *optional*):
-            What every position has to predict, already shifted by one: `labels[:, t]` is `input_ids[:, t + 1]`. -100 and,
-            in the audio channels, the pad code are ignored.
+            What every step has to predict, already shifted by one: `labels[:, t]` is `input_ids[:, t + 1]`. -100 and, in the
+            codebooks, the pad code are ignored.
         channelwise_loss_weight (`list[float]` of length `1 + n_vq`, *optional*):
-            Weights of the channels: the loss is then the weighted mean of the channels' means.
+            Weights of the streams, text first: the loss is then the weighted mean of the streams' means. Without them it is
+            the mean over all labels.
         num_items_in_batch (`int`, *optional*):
             Number of labels over all gradient accumulation steps, as `Trainer` counts them: the loss is then their sum
-            divided by it (with weights, each label weighted by its channel's share of the mean weight), so that the
+            divided by it (with weights, each label weighted by its stream's share of the mean weight), so that the
             accumulated gradient does not depend on how the batch was cut.
-        text_head_rows (`torch.LongTensor` of shape `(rows,)`, *optional*):
-            Compute only these text scores; `logits` then has shape `(batch_size, length, rows)`.
+        logits_to_keep (`int` or `torch.LongTensor`, *optional*):
+            Number of last steps to return states and scores of, 0 for all; or the steps' indices.
+        text_head_rows (`torch.LongTensor` of shape `(tokens,)`, *optional*):
+            Text tokens to compute the scores of; `logits` then has shape `(batch_size, length, tokens)`.
 
         Example:
 
@@ -185,76 +153,34 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSGenerationMixin):
         >>> outputs = model.generate(**processor(text="Hello."), return_dict_in_generate=True)
         >>> processor.save_audio(processor.decode(outputs), "hello.wav")
         ```"""
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Pass either `input_ids` or `inputs_embeds`, not both and not none.")
-        if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids)
-
-        outputs = self.language_model(
-            inputs_embeds=inputs_embeds,
+        outputs = self.run_backbone(
+            input_ids,
+            inputs_embeds,
+            cache,
+            logits_to_keep,
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=use_cache,
-            **{CACHE_NAME: cache},
             **kwargs,
         )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        hidden_states = outputs.last_hidden_state[:, kept]
-        logits = self._text_logits(hidden_states, text_head_rows)
-        audio_logits = self._audio_logits(hidden_states)
-
-        loss = channel_losses = channel_counts = None
-        if labels is not None:
-            loss, channel_losses, channel_counts = self.loss_of(
-                logits, audio_logits, labels, channelwise_loss_weight, num_items_in_batch
-            )
-        return MossTTSDelayOutputWithPast(
-            loss=loss,
-            logits=logits,
-            audio_logits=audio_logits,
-            channel_losses=channel_losses,
-            channel_counts=channel_counts,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
-        )
+        outputs.logits = self._text_logits(outputs.last_hidden_state, text_head_rows)
+        outputs.audio_logits = self._audio_logits(outputs.last_hidden_state)
+        return self.add_loss(outputs, labels, channelwise_loss_weight, num_items_in_batch)
 
     def embed(self, input_ids: torch.LongTensor) -> torch.Tensor:
-        """Input states `(batch_size, length, hidden_size)` of `input_ids` `(batch_size, length, 1 + n_vq)`."""
-        if input_ids.ndim != 3 or input_ids.shape[-1] != 1 + self.config.n_vq:
-            raise ValueError(
-                f"`input_ids` must have shape (batch_size, length, {1 + self.config.n_vq}): a text token and "
-                f"{self.config.n_vq} codes a position. Got {tuple(input_ids.shape)}."
-            )
         return self.get_input_embeddings()(input_ids[..., 0]) + self.audio_embedding(input_ids[..., 1:])
 
-    def _text_logits(self, hidden_states: torch.Tensor, rows: torch.LongTensor | None) -> torch.Tensor:
-        if rows is None:
+    def _text_logits(self, hidden_states: torch.Tensor, tokens: torch.LongTensor | None) -> torch.Tensor:
+        if tokens is None:
             return self.text_head(hidden_states)
         if not has_plain_weight(self.text_head):
-            return self.text_head(hidden_states)[..., rows]
-        return nn.functional.linear(hidden_states, self.text_head.weight[rows])
+            return self.text_head(hidden_states)[..., tokens]
+        return nn.functional.linear(hidden_states, self.text_head.weight[tokens])
 
     def _audio_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         logits = self.audio_heads(hidden_states).unflatten(-1, (self.config.n_vq, -1))
         is_pad = torch.arange(logits.shape[-1], device=logits.device) == self.config.audio_pad_code
         return logits.masked_fill(is_pad, float("-inf"))
-
-    def loss_of(
-        self,
-        logits: torch.Tensor,
-        audio_logits: torch.Tensor,
-        labels: torch.LongTensor,
-        channelwise_loss_weight: list[float] | torch.Tensor | None = None,
-        num_items_in_batch: int | torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The loss, and the channels' means and numbers of labels, `(1 + n_vq,)`; see [`~MossTTSDelayModel.forward`]."""
-        sums, counts = channel_sums(logits, audio_logits, labels, self.config.audio_pad_code)
-        channel_losses = sums / counts.clamp(min=1)
-        if channelwise_loss_weight is None:
-            total = counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-            return sums.sum() / total, channel_losses, counts
-        return weighted_loss(sums, counts, channelwise_loss_weight, num_items_in_batch), channel_losses, counts
 
 
 __all__ = ["MossTTSDelayModel", "MossTTSDelayPreTrainedModel"]

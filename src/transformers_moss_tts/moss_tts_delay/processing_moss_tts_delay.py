@@ -17,7 +17,7 @@ import torch
 
 from ..moss_tts.processing_moss_tts import MossTTSProcessor
 from .configuration_moss_tts_delay import MossTTSDelayConfig
-from .delay_pattern import apply_delay_pattern, split_audio_codes
+from .delay_pattern import apply_delay_pattern
 
 
 class MossTTSDelayProcessor(MossTTSProcessor):
@@ -25,11 +25,6 @@ class MossTTSDelayProcessor(MossTTSProcessor):
 
     config_class = MossTTSDelayConfig
     special_tokens = (*MossTTSProcessor.special_tokens, "audio_assistant_delay_slot")
-
-    def _split_codes(
-        self, sequences: torch.LongTensor, prompt_length: int
-    ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
-        return split_audio_codes(self.model_config, sequences, prompt_length)
 
     def _audio_rows(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
         config = self.model_config

@@ -122,6 +122,9 @@ class MossTTSLocalConfig(MossTTSConfig):
         Sampling rate of the audio, in Hz.
     initializer_range (`float`, *optional*, defaults to 0.02):
         Standard deviation of the initial weights.
+    moss_tts_variant (`str`, *optional*):
+        Release that the model is of, for instance `"MOSS-TTSD-v1.0"`: its prompt, and its sampling where no
+        generation_config.json says another.
     """
 
     model_type = "moss_tts_local"

@@ -161,7 +161,7 @@ class MossTTSLocalQwen3MLP(JoinedLinears, Qwen3MLP):
 
 
 class MossTTSLocalQwen3Layer(GradientCheckpointingLayer):
-    """A Qwen3 block, with its parameters' names, over the channels of a frame."""
+    """A Qwen3 block, with its parameters' names, over the streams of a frame."""
 
     def __init__(self, config: Qwen3Config, layer_idx: int):
         super().__init__()
@@ -185,7 +185,7 @@ class MossTTSLocalQwen3Transformer(nn.Module):
         self.norm = MossTTSLocalRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor, cache: LocalCache | StaticLocalCache | None = None) -> torch.Tensor:
-        """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
+        """States `(frames, positions, hidden_size)`; with a cache, those that follow on it."""
         mask = _mask_of(self.config, hidden_states, cache)
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask, cache)
@@ -270,7 +270,7 @@ class MossTTSLocalGPT2Transformer(nn.Module):
             self.wpe = nn.Embedding(config.n_positions, config.n_embd)
 
     def forward(self, hidden_states: torch.Tensor, cache: LocalCache | StaticLocalCache | None = None) -> torch.Tensor:
-        """States `(rows, positions, hidden_size)`; with a cache, those that follow on it."""
+        """States `(frames, positions, hidden_size)`; with a cache, those that follow on it."""
         device, count = hidden_states.device, hidden_states.shape[1]
         positions = torch.arange(count, device=device)[None] if cache is None else cache.positions(count, device)
         position_embeddings = None

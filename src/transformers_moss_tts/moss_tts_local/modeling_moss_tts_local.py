@@ -15,7 +15,6 @@
 """PyTorch MossTTSLocal models."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -23,15 +22,13 @@ from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.generation import CompileConfig
-from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
-from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
+from transformers.utils import auto_docstring, can_return_tuple
 
-from ..compatibility import CACHE_NAME, takes_past_key_values
-from ..loading.remote_code import RemoteCodeMixin
-from ..loading.strict_loading import StrictLoadingMixin
+from ..compatibility import takes_past_key_values
 from ..modules.few_row_linear import FewRowModule, JoinedLinears, few_row_linear, use_few_row_linears
-from ..moss_tts.losses import channel_sums, weighted_loss
+from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
+from ..moss_tts.outputs import MossTTSOutputWithPast
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
 from .generation_moss_tts_local import MossTTSLocalGenerationMixin, MossTTSLocalV1GenerationMixin
 from .local_transformer import (
@@ -47,47 +44,9 @@ _IGNORED = -100
 
 
 @auto_docstring
-@dataclass
-class MossTTSLocalOutputWithPast(ModelOutput):
-    r"""
-    loss (`torch.FloatTensor` of shape `()`, *optional*, returned when `labels` is provided):
-        Weighted mean of the channels' losses.
-    logits (`torch.FloatTensor` of shape `(batch_size, length, vocab_size)`, *optional*, returned when `labels` is provided):
-        Text scores; of two candidates, the assistant's slot and audio_end, where a binary head decides.
-    audio_logits (`torch.FloatTensor` of shape `(batch_size, length, n_vq, num_codes)`, *optional*, returned when `labels` is
-        provided): scores of the codebooks, each given the labels of those before.
-    channel_losses (`torch.FloatTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
-        Mean cross entropy of each channel.
-    channel_counts (`torch.LongTensor` of shape `(1 + n_vq,)`, *optional*, returned when `labels` is provided):
-        Number of labels that each of them is the mean of.
-    last_hidden_state (`torch.FloatTensor` of shape `(batch_size, length, hidden_size)`):
-        The backbone's states, from which the local transformer speaks a frame each.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    audio_logits: torch.FloatTensor | None = None
-    channel_losses: torch.FloatTensor | None = None
-    channel_counts: torch.LongTensor | None = None
-    last_hidden_state: torch.FloatTensor | None = None
-    if CACHE_NAME == "cache":
-        cache: Cache | None = None
-    else:
-        past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-@auto_docstring
-class MossTTSLocalPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedModel):
+class MossTTSLocalPreTrainedModel(MossTTSPreTrainedModel):
     config: MossTTSLocalConfig
-    base_model_prefix = ""
-    input_modalities = ("text", "audio")
-    supports_gradient_checkpointing = True
     _no_split_modules = ["Qwen3DecoderLayer", "MossTTSLocalQwen3Layer", "MossTTSLocalGPT2Layer"]
-    _supports_flash_attn = True
-    _supports_sdpa = True
-    _supports_attention_backend = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -98,21 +57,16 @@ class MossTTSLocalPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTraine
 
 class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
     """
-    What the versions share: a backbone over frames, and a local transformer over the channels of one frame. Subclasses say
-    what differs: the parts and their names, and which output speaks which channel.
+    What the versions share: a backbone over frames, and a local transformer over the streams of one frame. Subclasses say
+    what differs: the parts and their names, and which output speaks which stream.
     """
 
     # Local position whose output speaks the first codebook. The text decision is always the first position's.
     first_audio_position: int
     _compiled_local_step: tuple[CompileConfig, Callable] | None = None
 
-    @property
-    def backbone(self) -> Qwen3Model:
-        """The Transformer over frames."""
-        raise NotImplementedError
-
-    def embed_channel(self, channel: int, tokens: torch.LongTensor) -> torch.Tensor:
-        """States of the tokens of a channel (0 is text); zero where there are none."""
+    def embed_stream(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
+        """States of the tokens of a stream (0 is text); zero where there are none."""
         raise NotImplementedError
 
     def to_local(self, states: torch.Tensor) -> torch.Tensor:
@@ -127,10 +81,6 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         """Scores `(..., num_codes)` of a codebook, of outputs of its local position."""
         raise NotImplementedError
 
-    def text_targets(self, labels: torch.LongTensor) -> torch.LongTensor:
-        """Text labels as indices of the text scores."""
-        return labels
-
     @property
     def local_cache_shape(self) -> tuple[int, int, int, int]:
         """Layers, key-value heads, positions and width of a head of a cache for one frame."""
@@ -142,7 +92,7 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         return LocalCache(layers, positions)
 
     def new_static_local_cache(self, batch_size: int) -> StaticLocalCache:
-        """A cache of `batch_size` rows for compiled steps."""
+        """A cache of `batch_size` sequences for compiled steps."""
         layers, heads, positions, head_dim = self.local_cache_shape
         return StaticLocalCache(layers, (batch_size, heads, positions, head_dim), self.dtype, self.device)
 
@@ -177,70 +127,50 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         logits_to_keep: int | torch.Tensor = 0,
         n_vq_for_inference: int | None = None,
         **kwargs,
-    ) -> MossTTSLocalOutputWithPast:
+    ) -> MossTTSOutputWithPast:
         r"""
         input_ids (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`):
-            Text tokens in channel 0, codes in the others (`audio_pad_code` where there is no audio).
+            A text token and a code of every codebook a step (`audio_pad_code` where there is no audio).
         cache (`Cache`, *optional*):
             Keys and values of the backbone for the positions before `input_ids`. Also taken as `past_key_values`, its name
             before transformers 5.24.0.
         labels (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`, *optional*):
-            What every position has to predict, already shifted by one. -100 and, in the audio channels, the pad code are
-            ignored. The local transformer is fed with them.
+            What every step has to predict, already shifted by one. -100 and, in the codebooks, the pad code are ignored. The
+            local transformer is fed with them.
         channelwise_loss_weight (`list[float]` of length `1 + n_vq`, *optional*):
-            Weights of the channels; all the same by default.
+            Weights of the streams, text first: the loss is the weighted mean of the streams' means. All the same by default.
         num_items_in_batch (`int`, *optional*):
             Number of labels over all gradient accumulation steps, as `Trainer` counts them: the loss is then the labels' sum,
-            weighted by their channels, divided by it.
+            weighted by their streams, divided by it.
         logits_to_keep (`int`, *optional*):
             Last positions to return states and scores of; 0 for all.
         n_vq_for_inference (`int`, *optional*):
             Codebooks to embed; all by default.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Pass either `input_ids` or `inputs_embeds`, not both and not none.")
-        if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids, n_vq_for_inference)
-        outputs = self.backbone(
-            inputs_embeds=inputs_embeds,
+        outputs = self.run_backbone(
+            input_ids,
+            inputs_embeds,
+            cache,
+            logits_to_keep,
+            {"num_codebooks": n_vq_for_inference},
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=use_cache,
-            **{CACHE_NAME: cache},
             **kwargs,
         )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        hidden_states = outputs.last_hidden_state[:, kept]
-        loss = logits = audio_logits = channel_losses = channel_counts = None
         if labels is not None:
-            logits, audio_logits = self.score_labels(hidden_states, labels)
-            loss, channel_losses, channel_counts = self.loss_of(
-                logits, audio_logits, labels, channelwise_loss_weight, num_items_in_batch
-            )
-        return MossTTSLocalOutputWithPast(
-            loss=loss,
-            logits=logits,
-            audio_logits=audio_logits,
-            channel_losses=channel_losses,
-            channel_counts=channel_counts,
-            last_hidden_state=hidden_states,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
-        )
+            outputs.logits, outputs.audio_logits = self.score_labels(outputs.last_hidden_state, labels)
+        return self.add_loss(outputs, labels, channelwise_loss_weight, num_items_in_batch)
 
     def embed(self, input_ids: torch.LongTensor, num_codebooks: int | None = None) -> torch.Tensor:
-        """Input states `(batch_size, length, hidden_size)` of `input_ids` `(batch_size, length, 1 + n_vq)`."""
-        n_vq = self.config.n_vq
-        if input_ids.ndim != 3 or input_ids.shape[-1] != 1 + n_vq:
-            raise ValueError(
-                f"`input_ids` must have shape (batch_size, length, {1 + n_vq}): a text token and {n_vq} codes a position. "
-                f"Got {tuple(input_ids.shape)}."
-            )
-        num_codebooks = n_vq if num_codebooks is None else num_codebooks
-        states = self.embed_channel(0, input_ids[..., 0])
-        for channel in range(1, 1 + num_codebooks):
-            states = states + self.embed_channel(channel, input_ids[..., channel])
+        """
+        Input states `(batch_size, length, hidden_size)` of `input_ids` `(batch_size, length, 1 + n_vq)`, of their first
+        `num_codebooks` alone if it is given.
+        """
+        num_codebooks = self.config.n_vq if num_codebooks is None else num_codebooks
+        states = self.embed_stream(0, input_ids[..., 0])
+        for stream in range(1, 1 + num_codebooks):
+            states = states + self.embed_stream(stream, input_ids[..., stream])
         return states
 
     def score_labels(self, hidden_states: torch.Tensor, labels: torch.LongTensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -249,30 +179,15 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         labels.
         """
         first = self.first_audio_position
-        fed = [self._embed_labels(channel, labels[..., channel]) for channel in range(1 - first, self.config.n_vq)]
+        fed = [self._embed_labels(stream, labels[..., stream]) for stream in range(1 - first, self.config.n_vq)]
         inputs = self.to_local(torch.stack([hidden_states, *fed], dim=2))
         outputs = self.local_transformer(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
         audio = [self.audio_scores(k, outputs[:, :, first + k]) for k in range(self.config.n_vq)]
         return self.text_scores(outputs[:, :, 0]), torch.stack(audio, dim=2)
 
-    def _embed_labels(self, channel: int, labels: torch.LongTensor) -> torch.Tensor:
+    def _embed_labels(self, stream: int, labels: torch.LongTensor) -> torch.Tensor:
         is_ignored = labels == _IGNORED
-        return self.embed_channel(channel, labels.masked_fill(is_ignored, 0)).masked_fill(is_ignored[..., None], 0)
-
-    def loss_of(
-        self,
-        logits: torch.Tensor,
-        audio_logits: torch.Tensor,
-        labels: torch.LongTensor,
-        channelwise_loss_weight: list[float] | torch.Tensor | None = None,
-        num_items_in_batch: int | torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The loss, and the channels' means and numbers of labels, `(1 + n_vq,)`; see [`~MossTTSLocalModel.forward`]."""
-        targets = torch.cat([self.text_targets(labels[..., :1]), labels[..., 1:]], dim=-1)
-        sums, counts = channel_sums(logits, audio_logits, targets, self.config.audio_pad_code)
-        weights = torch.ones_like(sums) if channelwise_loss_weight is None else channelwise_loss_weight
-        loss = weighted_loss(sums, counts, weights, num_items_in_batch)
-        return loss, sums / counts.clamp(min=1), counts
+        return self.embed_stream(stream, labels.masked_fill(is_ignored, 0)).masked_fill(is_ignored[..., None], 0)
 
 
 class MossTTSLocalV1Adapter(JoinedLinears, nn.Module):
@@ -292,7 +207,7 @@ class MossTTSLocalV1Adapter(JoinedLinears, nn.Module):
 
 
 class MossTTSLocalV1Backbone(MossTTSLocalPreTrainedModel):
-    """The embeddings of all channels and the Transformer over frames, under the names of the release."""
+    """The embeddings of all streams and the Transformer over frames, under the names of the release."""
 
     config: MossTTSLocalV1Config
 
@@ -316,23 +231,23 @@ class MossTTSLocalV1Backbone(MossTTSLocalPreTrainedModel):
         self.embedding_list[0] = value
 
 
-@auto_docstring(custom_intro="MOSS-TTS-Local v1.0: every channel has its own adapter, norm and head.")
+@auto_docstring(custom_intro="MOSS-TTS-Local v1.0: every stream has its own adapter, norm and head.")
 class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin):
     config: MossTTSLocalV1Config
     first_audio_position = 1
 
     def __init__(self, config: MossTTSLocalV1Config):
         super().__init__(config)
-        channels, num_codes = 1 + config.n_vq, config.audio_vocab_size + 1
+        num_streams, num_codes = 1 + config.n_vq, config.audio_vocab_size + 1
         self.model = MossTTSLocalV1Backbone(config)
         width, local = config.additional_mlp_ffn_hidden_size, config.local_config
         self.local_transformer = MossTTSLocalQwen3Transformer(local)
         self.speech_embedding_to_local_mlp = MossTTSLocalV1Adapter(config.hidden_size, width, local.hidden_size)
         self.local_to_speech_embedding_mlps = nn.ModuleList(
-            MossTTSLocalV1Adapter(local.hidden_size, width, config.hidden_size) for _ in range(channels)
+            MossTTSLocalV1Adapter(local.hidden_size, width, config.hidden_size) for _ in range(num_streams)
         )
         self.layer_norm_before_lm_heads = nn.ModuleList(
-            MossTTSLocalRMSNorm(config.hidden_size) for _ in range(channels)
+            MossTTSLocalRMSNorm(config.hidden_size) for _ in range(num_streams)
         )
         sizes = [config.vocab_size] + [num_codes] * config.n_vq
         self.lm_heads = nn.ModuleList(nn.Linear(config.hidden_size, size, bias=False) for size in sizes)
@@ -361,8 +276,8 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
     def set_output_embeddings(self, value: nn.Linear):
         self.lm_heads[0] = value
 
-    def embed_channel(self, channel: int, tokens: torch.LongTensor) -> torch.Tensor:
-        return self.model.embedding_list[channel](tokens)
+    def embed_stream(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
+        return self.model.embedding_list[stream](tokens)
 
     def to_local(self, states: torch.Tensor) -> torch.Tensor:
         return self.speech_embedding_to_local_mlp(states)
@@ -373,9 +288,9 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
     def audio_scores(self, codebook: int, local_states: torch.Tensor) -> torch.Tensor:
         return self._scores(1 + codebook, local_states)
 
-    def _scores(self, channel: int, local_states: torch.Tensor) -> torch.Tensor:
-        states = self.local_to_speech_embedding_mlps[channel](local_states)
-        return self.lm_heads[channel](self.layer_norm_before_lm_heads[channel](states))
+    def _scores(self, stream: int, local_states: torch.Tensor) -> torch.Tensor:
+        states = self.local_to_speech_embedding_mlps[stream](local_states)
+        return self.lm_heads[stream](self.layer_norm_before_lm_heads[stream](states))
 
     @property
     def local_cache_shape(self) -> tuple[int, int, int, int]:
@@ -385,7 +300,7 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
 
 class MossTTSLocalTiedHead(FewRowModule, nn.Module):
     """
-    Scores by the rows of an embedding, whose weight it shares. Not an `nn.Linear`: adapters would be merged into the embedding
+    Scores by the entries of an embedding, whose weight it shares. Not an `nn.Linear`: adapters would be merged into the embedding
     too, and quantizers would untie the two.
     """
 
@@ -448,12 +363,12 @@ class MossTTSLocalModel(MossTTSLocalFrameModel, MossTTSLocalGenerationMixin):
     def set_output_embeddings(self, value: nn.Linear):
         self.text_lm_head = value
 
-    def embed_channel(self, channel: int, tokens: torch.LongTensor) -> torch.Tensor:
-        if channel == 0:
+    def embed_stream(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
+        if stream == 0:
             return self.transformer.embed_tokens(tokens)
-        # There is no row for the pad code: it adds nothing.
+        # There is no entry for the pad code: it adds nothing.
         is_pad = tokens == self.config.audio_pad_code
-        states = self.audio_embeddings[channel - 1](tokens.masked_fill(is_pad, 0))
+        states = self.audio_embeddings[stream - 1](tokens.masked_fill(is_pad, 0))
         return states.masked_fill(is_pad[..., None], 0)
 
     def to_local(self, states: torch.Tensor) -> torch.Tensor:

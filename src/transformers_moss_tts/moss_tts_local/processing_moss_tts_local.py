@@ -17,18 +17,12 @@ import torch
 
 from ..moss_tts.processing_moss_tts import MossTTSProcessor
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
-from .frames import split_frames
 
 
 class MossTTSLocalV1Processor(MossTTSProcessor):
     """[`MossTTSProcessor`] of MossTTSLocal v1.0: nothing is delayed, and prompts end on the token that opens the audio."""
 
     config_class = MossTTSLocalV1Config
-
-    def _split_codes(
-        self, sequences: torch.LongTensor, prompt_length: int
-    ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
-        return split_frames(self.model_config, sequences, prompt_length)
 
     def _reply_opening(self) -> list[int]:
         return [*super()._reply_opening(), self.model_config.audio_start_token_id]

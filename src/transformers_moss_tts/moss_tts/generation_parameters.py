@@ -1,0 +1,144 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Generation parameters: which of transformers' names mean what here, and which values are refused."""
+
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from transformers.generation import GenerationConfig
+
+
+# Sampling of the text stream and of the codebooks.
+SAMPLING_PARAMETERS = (
+    "text_temperature",
+    "text_top_p",
+    "text_top_k",
+    "audio_temperature",
+    "audio_top_p",
+    "audio_top_k",
+    "audio_repetition_penalty",
+)
+# transformers' names for models of one vocabulary: here they are the codebooks'.
+AUDIO_NAMES = {name: f"audio_{name}" for name in ("temperature", "top_p", "top_k", "repetition_penalty")}
+
+# Fields of GenerationConfig that have their effect here, and those that say nothing about generation.
+_EFFECTIVE = {
+    *("max_length", "max_new_tokens", "min_length", "min_new_tokens", "max_time", "stop_strings"),
+    *("do_sample", "num_beams", "num_return_sequences", "eos_token_id", "forced_eos_token_id", "pad_token_id"),
+    *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "compile_config", "disable_compile"),
+    *("output_attentions", "output_hidden_states", "output_logits", "return_dict_in_generate"),
+    *("bos_token_id", "transformers_version"),
+}
+# Values without effect of options that transformers leaves at `None`.
+_NEUTRAL = {"guidance_scale": 1.0, "top_h": 1.0, "min_p": 0.0}
+# Arguments of `forward` and of transformers' `generate` that generation has no use for.
+_REFUSED_ARGUMENTS = (
+    *("labels", "channelwise_loss_weight", "num_items_in_batch", "logits_to_keep", "text_head_rows"),
+    *("negative_prompt_ids", "negative_prompt_attention_mask", "continuous_batching_config"),
+)
+
+_LOWEST_TEMPERATURE = 1e-5
+_HIGHEST_PENALTY = 1e3
+
+
+def rename_audio_parameters(
+    parameters: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """
+    The parameters with `audio_temperature` for `temperature`, and so on.
+
+    Raises:
+        ValueError: if both names are there and differ, and the latter is not one of the `defaults`.
+    """
+    renamed = {name: value for name, value in parameters.items() if name not in AUDIO_NAMES}
+    for name, ours in AUDIO_NAMES.items():
+        value, given = parameters.get(name), parameters.get(ours)
+        if value is None:
+            continue
+        if given is not None and given != value and given != (defaults or {}).get(ours):
+            raise ValueError(
+                f"`{name}` ({value}) and `{ours}` ({given}) are both the sampling of the codebooks: pass only `{ours}`."
+            )
+        renamed[ours] = value
+    return renamed
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` for arguments of `generate` that would have no effect."""
+    for name in _REFUSED_ARGUMENTS:
+        if arguments.get(name) is not None:
+            raise ValueError(f"`{name}` has no effect on generation: leave it out.")
+    if arguments.get("cache_implementation") == "paged":
+        raise ValueError("`cache_implementation='paged'` is not supported: it batches sequences of one vocabulary.")
+
+
+def check_no_effect(config: GenerationConfig, own: Mapping[str, Any]) -> None:
+    """
+    Raises a `ValueError` for options that do nothing here, so that none is ignored in silence.
+
+    Args:
+        config (`GenerationConfig`): all options of a generation.
+        own (`Mapping[str, Any]`): the family's own parameters, by their names.
+    """
+    defaults = config._get_default_generation_params() | _NEUTRAL
+    for name, value in vars(config).items():
+        is_known = name in _EFFECTIVE or name in own or name in AUDIO_NAMES or name.startswith("_")
+        if is_known or value is None or value is False or value == defaults.get(name):
+            continue
+        raise ValueError(
+            f"`{name}` ({value!r}) is not supported: it is for models of one vocabulary, and these have a text stream and "
+            f"codebooks. Leave it out, or use one of {', '.join(own)}."
+        )
+
+
+def check_values(config: GenerationConfig) -> None:
+    """Raises a `ValueError` that names the parameter for numbers that no generation can have."""
+    for name in ("text_temperature", "audio_temperature"):
+        value = getattr(config, name)
+        if not (_is_number(value) and (value == 0 or value >= _LOWEST_TEMPERATURE)):
+            raise ValueError(
+                f"`{name}` must be 0 (the best token) or a number of at least {_LOWEST_TEMPERATURE}, got {value!r}."
+            )
+    for name in ("text_top_p", "audio_top_p"):
+        value = getattr(config, name)
+        if not (_is_number(value) and 0 < value <= 1):
+            raise ValueError(f"`{name}` must be above 0 and at most 1, got {value!r}.")
+    for name in ("text_repetition_penalty", "audio_repetition_penalty"):
+        value = getattr(config, name, 1.0)
+        if not (_is_number(value) and 0 < value <= _HIGHEST_PENALTY):
+            raise ValueError(f"`{name}` must be above 0 and at most {_HIGHEST_PENALTY:g}, got {value!r}.")
+    lowest = {"text_top_k": 0, "audio_top_k": 0, "max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0}
+    lowest |= {"min_length": 0, "num_return_sequences": 1, "n_vq_for_inference": 1, "seed": -(2**63)}
+    for name, low in lowest.items():
+        value = getattr(config, name, None)
+        if value is not None and not _is_whole(value, low):
+            raise ValueError(f"`{name}` must be a whole number from {low} on, got {value!r}.")
+    if config.max_time is not None and not (_is_number(config.max_time) and config.max_time > 0):
+        raise ValueError(f"`max_time` must be a number of seconds above 0, got {config.max_time!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, str) and math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _is_whole(value: Any, lowest: int) -> bool:
+    try:
+        return not isinstance(value, bool) and lowest <= operator.index(value) < 2**63
+    except TypeError:
+        return False
