@@ -11,7 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Loading that refuses a checkpoint which does not fill the model exactly."""
+"""Loading that refuses a checkpoint which does not fill the model exactly, and an adapter that cannot be loaded."""
+
+import transformers
+from transformers.integrations.peft import MIN_PEFT_VERSION
+from transformers.utils import check_peft_version
 
 from .released_config import follow_attention_preference
 
@@ -43,6 +47,31 @@ class StrictLoadingMixin:
         if pretrained_model_name_or_path is not None:
             _raise_on_mismatch(cls.__name__, pretrained_model_name_or_path, info)
         return model
+
+    def load_adapter(self, *args, **kwargs):
+        """
+        As transformers' `load_adapter`.
+
+        Raises:
+            ImportError: if the installed PEFT is missing or older than the installed transformers asks for.
+        """
+        _check_peft("PeftModel.from_pretrained(model, adapter)")
+        return super().load_adapter(*args, **kwargs)
+
+    def add_adapter(self, *args, **kwargs):
+        """As transformers' `add_adapter`; raises as [`~StrictLoadingMixin.load_adapter`]."""
+        _check_peft("peft.get_peft_model(model, config)")
+        return super().add_adapter(*args, **kwargs)
+
+
+def _check_peft(way_out: str) -> None:
+    try:
+        check_peft_version(MIN_PEFT_VERSION)
+    except ValueError as error:
+        raise ImportError(
+            f"transformers {transformers.__version__} handles adapters with PEFT {MIN_PEFT_VERSION} or later: "
+            f"`pip install 'peft>={MIN_PEFT_VERSION}'`, or use PEFT itself, `{way_out}`."
+        ) from error
 
 
 def _raise_on_mismatch(model_name: str, checkpoint, info: dict) -> None:
