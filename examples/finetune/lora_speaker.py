@@ -4,7 +4,7 @@ Teaches a generator a speaker: a LoRA adapter from a few minutes of recordings, 
     python examples/finetune/lora_speaker.py recordings --model OpenMOSS-Team/MOSS-TTS --language English --output runs/anna
 
 Recordings are a folder of `a.wav` with their texts in `a.txt`, a table of `audio` and `text` (jsonl, csv, parquet) or a dataset of the
-Hub. `model.load_adapter("runs/anna/adapter")` gives a generator the voice. A second start goes on where the first one stopped.
+Hub. `PeftModel.from_pretrained(model, "runs/anna/adapter")` gives a generator the voice. A second start goes on where the first one stopped.
 """
 
 import argparse

@@ -7,7 +7,7 @@ The first codebooks of a small codec say what is spoken, but little of who speak
 gives any generator of that codec the speaker's, and leaves the codes, so the generator too, as they are:
 
     speak = pipeline("text-to-speech", model="model_cards/moss-tts-tiny")
-    speak.processor.audio_tokenizer.load_adapter("runs/anna/adapter")
+    speak.processor.audio_tokenizer = PeftModel.from_pretrained(speak.processor.audio_tokenizer, "runs/anna/adapter")
 
 Generators choose codes of the voices they know. So the decoder also hears the recordings in other pitches (`--shifts`), and has to
 answer with the speaker's own. Better still it hears what a generator itself says (`--aligned`, from align_readings.py). Recordings

@@ -8,7 +8,7 @@ Recordings are a folder of `a.wav` with their texts in `a.txt`, a folder with `m
 `audio` and `text`, or a dataset of the Hub. The adapter is written to OUTPUT/adapter:
 
     speak = pipeline("text-to-speech", model="OpenMOSS-Team/MOSS-TTS")
-    speak.model.load_adapter("runs/anna/adapter")
+    speak.model = PeftModel.from_pretrained(speak.model, "runs/anna/adapter")
 
 A run that is started again goes on where it stopped. Losses of every channel go to TensorBoard. On several devices:
 `accelerate launch --config_file examples/finetune/accelerate_ddp.yaml -m examples.tiny_family.adapt_speaker ...`.

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib
+from peft import PeftModel
 from transformers import TextToAudioPipeline, TrainerState, pipeline
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -45,9 +46,9 @@ def plan(sentences: list[str], recordings: list[Path], mode: str, folder: Path) 
 def load_pipeline(model: str, adapter: Path | None, codec_adapter: Path | None) -> TextToAudioPipeline:
     speak = pipeline("text-to-speech", model=model)
     if adapter is not None:
-        speak.model.load_adapter(str(adapter))
+        speak.model = PeftModel.from_pretrained(speak.model, adapter)
     if codec_adapter is not None:
-        speak.processor.audio_tokenizer.load_adapter(str(codec_adapter))
+        speak.processor.audio_tokenizer = PeftModel.from_pretrained(speak.processor.audio_tokenizer, codec_adapter)
     return speak
 
 

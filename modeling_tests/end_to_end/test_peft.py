@@ -1,11 +1,13 @@
 """LoRA adapters of PEFT on every generator: trained by Trainer, switched, merged, of the release, on quantized weights, in the pipeline."""
 
+import importlib.metadata
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from adapters import needs_peft_of_transformers
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -157,13 +159,31 @@ def test_presets_name_what_they_say(source):
     assert lora_target_modules(model, "heads") == sorted(heads[source.name])
 
 
-def test_one_base_speaks_as_two_speakers(source, tmp_path):
+@pytest.fixture
+def speakers(source, tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
+    """Adapters of two speakers, and the scores of each alone on the base, whose own are named `base`."""
     batch = batch_of(source)
     adapters = {name: random_adapter(source, tmp_path / name, seed) for seed, name in enumerate(("anna", "ben"))}
-    untouched = scores(load(source), batch)
     expected = {name: scores(PeftModel.from_pretrained(load(source), path), batch) for name, path in adapters.items()}
     assert (expected["anna"] - expected["ben"]).abs().max() > 1e-3
+    return adapters, expected | {"base": scores(load(source), batch)}
 
+
+def test_one_base_speaks_as_two_speakers(source, speakers):
+    adapters, expected = speakers
+    batch = batch_of(source)
+    model = PeftModel.from_pretrained(load(source), adapters["anna"], adapter_name="anna")
+    model.load_adapter(adapters["ben"], adapter_name="ben")
+    for name in ("ben", "anna", "ben"):
+        model.set_adapter(name)
+        assert torch.equal(scores(model, batch), expected[name])
+    assert torch.equal(scores(model.unload(), batch), expected["base"])
+
+
+@needs_peft_of_transformers
+def test_load_adapter_switches_speakers(source, speakers, tmp_path):
+    adapters, expected = speakers
+    batch = batch_of(source)
     model = load(source)
     for name, path in adapters.items():
         model.load_adapter(path, adapter_name=name)
@@ -171,7 +191,7 @@ def test_one_base_speaks_as_two_speakers(source, tmp_path):
         model.set_adapter(name)
         assert torch.equal(scores(model, batch), expected[name])
     model.disable_adapters()
-    assert torch.equal(scores(model, batch), untouched)
+    assert torch.equal(scores(model, batch), expected["base"])
     model.enable_adapters()
     model.delete_adapter("anna")
     model.set_adapter("ben")
@@ -182,12 +202,22 @@ def test_one_base_speaks_as_two_speakers(source, tmp_path):
         == load_file(adapters["ben"] / "adapter_model.safetensors").keys()
     )
 
-    model = PeftModel.from_pretrained(load(source), adapters["anna"], adapter_name="anna")
-    model.load_adapter(adapters["ben"], adapter_name="ben")
-    for name in ("ben", "anna", "ben"):
-        model.set_adapter(name)
-        assert torch.equal(scores(model, batch), expected[name])
-    assert torch.equal(scores(model.unload(), batch), untouched)
+
+def test_an_old_peft_is_named_with_the_way_out(source, tmp_path, monkeypatch):
+    adapter = random_adapter(source, tmp_path, 0)
+    installed = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1.0" if name == "peft" else installed(name))
+    model = load(source)
+    with pytest.raises(
+        ImportError, match=r"PEFT 0\.\d+\.0 or later: .*`PeftModel\.from_pretrained\(model, adapter\)`"
+    ):
+        model.load_adapter(adapter)
+    with pytest.raises(ImportError, match=r"`peft\.get_peft_model\(model, config\)`"):
+        model.add_adapter(LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(ImportError, match="or later"):
+        AutoModelForTextToWaveform.from_pretrained(adapter)
+    assert torch.equal(scores(model, batch_of(source)), scores(load(source), batch_of(source)))
+    scores(PeftModel.from_pretrained(model, adapter), batch_of(source))
 
 
 def test_adapter_keys_are_the_released_module_paths(source, tmp_path):
@@ -233,6 +263,7 @@ def delay(golden_folder) -> Path:
     return golden_folder / "moss_tts_delay"
 
 
+@needs_peft_of_transformers
 @pytest.mark.parametrize("heads,use_rslora", [([], False), ([1, 2, 8], False), ([0], False), (range(9), True)])
 def test_adapters_of_the_community_load(delay, tmp_path, heads, use_rslora):
     (tmp_path / "adapter").mkdir()
@@ -290,7 +321,7 @@ def test_an_adapter_on_quantized_weights(source, tmp_path):
     assert (trained - untouched).abs().max() > 1e-3
     trainer.save_model(str(tmp_path / "adapter"))
     again = load(source, quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))
-    again.load_adapter(tmp_path / "adapter")
+    again = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
     torch.testing.assert_close(scores(again, batch), trained, atol=1e-5, rtol=1e-5)
     assert torch.equal(
         again.generate(**processor(text="One."), **GREEDY), model.generate(**processor(text="One."), **GREEDY)
@@ -321,11 +352,11 @@ def test_the_pipeline_speaks_with_adapters(delay, tmp_path):
 
     speak = pipeline("text-to-speech", model=str(tmp_path / "base"))
     plain = speak("hello world", **options)["audio"]
-    speak.model.load_adapter(adapter)
+    speak.model = PeftModel.from_pretrained(speak.model, adapter)
     adapted = speak("hello world", **options)["audio"]
     assert plain.shape != adapted.shape or not np.array_equal(plain, adapted)
-    speak.model.disable_adapters()
-    np.testing.assert_array_equal(speak("hello world", **options)["audio"], plain)
+    with speak.model.disable_adapter():
+        np.testing.assert_array_equal(speak("hello world", **options)["audio"], plain)
 
     merged = PeftModel.from_pretrained(load(tmp_path / "base"), adapter).merge_and_unload()
     merged.save_pretrained(tmp_path / "merged")
@@ -337,6 +368,19 @@ def test_the_pipeline_speaks_with_adapters(delay, tmp_path):
     wrapped = PeftModel.from_pretrained(load(tmp_path / "base"), adapter)
     other = pipeline("text-to-speech", model=wrapped, processor=speak.processor, tokenizer=speak.tokenizer)
     np.testing.assert_allclose(other("hello world", **options)["audio"], adapted, atol=1e-5)
-    # The adapter names its base.
+
+
+@needs_peft_of_transformers
+def test_the_pipeline_loads_an_adapter_by_its_folder(delay, tmp_path):
+    """The adapter names its base."""
+    base = tmp_path / "base"
+    load(delay).save_pretrained(base)
+    golden_processor(small_codec(), codec_path="codec").save_pretrained(base)
+    small_codec().save_pretrained(base / "codec")
+    adapter = random_adapter(base, tmp_path / "adapter", 3)
+    options = {"generate_kwargs": {"max_new_tokens": 40, "do_sample": False}}
+    speak = pipeline("text-to-speech", model=str(base))
+    speak.model.load_adapter(adapter)
+    expected = speak("hello world", **options)["audio"]
     by_name = pipeline("text-to-speech", model=str(adapter))
-    np.testing.assert_array_equal(by_name("hello world", **options)["audio"], adapted)
+    np.testing.assert_array_equal(by_name("hello world", **options)["audio"], expected)
