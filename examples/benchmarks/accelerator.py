@@ -50,7 +50,7 @@ from transformers_moss_tts import (
     MossTTSLocalV1Config,
     MossTTSLocalV1Model,
 )
-from transformers_moss_tts.evaluation.weight_reads import read_rate, weights_read_a_step
+from transformers_moss_tts.evaluation.measures.memory_bandwidth import read_rate, weights_read_a_step
 
 
 FRAME_RATE = 12.5
