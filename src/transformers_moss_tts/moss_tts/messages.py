@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ..audio_io import AudioInput, is_array_with_rate
-from .prompt import USER_FIELDS, UserText
+from .prompt import USER_FIELDS, UserText, check_characters
 
 
 # A recording, or its codes `(frames, n_vq)`.
@@ -137,7 +137,10 @@ def prompt_fields(
     fields: dict[str, Any] = {}
     for name in _STRING_FIELDS:
         value = _string(name, message.get(name))
-        fields[name] = value if value is None else normalize(name, value)
+        if value is not None:
+            value = normalize(name, value)
+            check_characters(value, f"`{name}`")
+        fields[name] = value
     fields["tokens"] = _num_tokens(message.get("tokens"), message.get("duration_seconds"), frame_rate)
     fields["text"] = _text(message.get("text"), fields, normalize)
     return fields
@@ -151,6 +154,7 @@ def _text(text: Any, fields: Mapping[str, Any], normalize: Callable[[str, str], 
     if not isinstance(text, str):
         raise TypeError(f"`text` must be a string, got {type(text).__name__}.")
     normalized = normalize("text", text)
+    check_characters(normalized, "`text`")
     if not normalized.strip():
         raise ValueError(f"`text` is empty after normalisation: {text!r}.")
     return UserText(normalized)

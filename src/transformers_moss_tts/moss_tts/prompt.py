@@ -16,20 +16,33 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 
 class UserText(str):
-    """Text from outside: whatever it spells, it is never a special token or an audio placeholder."""
+    """Text from outside: whatever it spells, it is never a token of the template, a special one or an audio placeholder."""
 
 
-# A piece of a message: text of the template, text from outside, or codes `(frames, n_vq)`.
-Part = str | UserText | torch.LongTensor
+class JoinedText(str):
+    """Text of the template and from outside that is tokenized as one piece."""
+
+    def __new__(cls, pieces: Iterable[str]):
+        pieces = tuple(pieces)
+        joined = super().__new__(cls, "".join(pieces))
+        joined.pieces = pieces
+        return joined
+
+
+# A piece of a message: text of the template, text from outside, both, or codes `(frames, n_vq)`.
+Part = str | UserText | JoinedText | torch.LongTensor
 
 AUDIO_PLACEHOLDER = "<|audio|>"
 USER_FIELDS = ("text", "reference", "instruction", "tokens", "quality", "sound_event", "ambient_sound", "language")
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Headings in their order; the reference section comes first.
 _HEADINGS = {
@@ -72,8 +85,7 @@ class PromptLayout:
                 `text`, `instruction`, `tokens`, `quality`, `sound_event`, `ambient_sound`, `language`; `None` prints "None".
         """
         parts: list[Part] = ["<user_inst>\n- Reference(s):\n", *self._reference_parts(references)]
-        for heading, value in self._sections(fields):
-            parts += [f"\n- {heading}:\n", UserText(value)]
+        parts += self._sections(fields)
         parts.append("\n</user_inst>")
         return parts
 
@@ -97,11 +109,13 @@ class PromptLayout:
                 parts.append(f"{break_before}[S{number}]: None")
         return parts
 
-    def _sections(self, fields: Mapping[str, str | int | None]) -> Iterator[tuple[str, str | int | None]]:
+    def _sections(self, fields: Mapping[str, str | int | None]) -> Iterator[str]:
+        """Headings and values in turn."""
         for name, heading in _HEADINGS.items():
             if name == "scene" and not self.has_scene:
                 continue
-            yield heading, None if name == "tokens" and not self.says_tokens else fields.get(name)
+            yield f"\n- {heading}:\n"
+            yield _value(name, None if name == "tokens" and not self.says_tokens else fields.get(name))
 
 
 class PiecewisePromptLayout(PromptLayout):
@@ -114,13 +128,13 @@ class PiecewisePromptLayout(PromptLayout):
         self, references: list[torch.LongTensor | None] | None, fields: Mapping[str, str | int | None]
     ) -> list[Part]:
         audio = [codes for codes in references or [] if codes is not None]
-        *sections, (text_heading, text) = self._sections(fields)
-        before_text = "".join(f"\n- {heading}:\n{_stripped(value)}" for heading, value in sections)
+        text = UserText(fields.get("text") or "")
+        *before_text, _ = self._sections({name: _stripped(value) for name, value in fields.items()})
         return [
             "<user_inst>\n- Reference(s):\n",
             *(audio or ["None"]),
-            UserText(f"{before_text}\n- {text_heading}:\n"),
-            UserText(text or ""),
+            JoinedText(before_text),
+            text,
             "\n</user_inst>",
         ]
 
@@ -129,6 +143,14 @@ class PiecewisePromptLayout(PromptLayout):
 
     def encode(self, encoder: "PromptEncoder", parts: list[str]) -> list[int]:
         return [token for part in parts for token in encoder.encode([part])]
+
+
+def _value(name: str, value: str | int | None) -> str:
+    if value is None:
+        return "None"
+    # Some tokenizers have tokens for the name of a language and the break behind it, others for words of the template.
+    is_name = name == "language" and value.isalpha() and value not in ("None", "user", "assistant")
+    return value if is_name else UserText(value)
 
 
 def _stripped(value: str | int | None) -> str | None:
@@ -162,32 +184,66 @@ def merge_adjacent_audio(parts: list[Part]) -> list[Part]:
     return merged
 
 
+def check_characters(text: str, name: str) -> None:
+    """
+    Raises:
+        ValueError: if a text has lone surrogates, or control characters other than tabs and line breaks.
+    """
+    if found := _CONTROLS.search(text):
+        kind = "lone surrogate" if "\ud800" <= found[0] <= "\udfff" else "control character"
+        raise ValueError(f"{name} has the {kind} U+{ord(found[0]):04X} at position {found.start()}: leave it out.")
+
+
 class PromptEncoder:
     """
-    Encodes text between special tokens exactly as a tokenizer encodes the whole string, except that special tokens spelled
-    in [`UserText`] stay plain text.
+    Encodes text between special tokens exactly as a tokenizer encodes the whole string, except that added tokens, special or
+    not, that are spelled in [`UserText`] stay plain text, also where the template's text completes them.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, special_ids: Iterable[int]):
         self.tokenizer = tokenizer
-        # Qwen's tokenizer does not call all of them special, so the ones that the prompt uses are named.
-        spelled = {tokenizer.convert_ids_to_tokens(i) for i in special_ids} | set(tokenizer.all_special_tokens)
-        spelled.add(AUDIO_PLACEHOLDER)
-        longest_first = sorted((token for token in spelled if token), key=len, reverse=True)
-        self.spelled = re.compile("|".join(re.escape(token) for token in longest_first))
+        spelled = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens, AUDIO_PLACEHOLDER}
+        spelled |= {tokenizer.convert_ids_to_tokens(i) for i in special_ids}
+        longest_first = sorted((token for token in spelled if token and len(token) > 1), key=len, reverse=True)
+        # A look ahead finds tokens that overlap, too.
+        self.spelled = re.compile(f"(?=({'|'.join(map(re.escape, longest_first))}))")
 
     def encode(self, parts: list[str]) -> list[int]:
-        """Token ids of neighbouring text parts."""
-        chunks = [""]
-        for part in parts:
-            first, *rest = self._pieces(part)
-            chunks[-1] += first
-            chunks += rest
+        """
+        Token ids of neighbouring text parts.
+
+        Raises:
+            ValueError: if a text has characters that cannot be spoken, or spells a token in characters that the tokenizer
+                reads as others.
+        """
+        pieces = [piece for part in parts for piece in (part.pieces if isinstance(part, JoinedText) else (part,))]
+        for piece in pieces:
+            if isinstance(piece, UserText):
+                self._check(piece)
+        text = "".join(pieces)
+        cuts = self._cuts(text, pieces)
+        chunks = [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, None])]
         return [i for chunk in chunks if chunk for i in self.tokenizer.encode(chunk, add_special_tokens=False)]
 
-    def _pieces(self, part: str) -> list[str]:
-        if not isinstance(part, UserText):
-            return [part]
-        # Encoded apart, the two halves of a spelled token cannot become it.
-        cuts = [match.start() + 1 for match in self.spelled.finditer(part)]
-        return [str(part)[start:stop] for start, stop in zip([0, *cuts], [*cuts, None])]
+    def _cuts(self, text: str, pieces: list[str]) -> list[int]:
+        """Positions within the tokens that user text spells: encoded apart, the two halves cannot become the token."""
+        ends = list(accumulate(len(piece) for piece in pieces))
+        of_user = [
+            (end - len(piece), end) for piece, end in zip(pieces, ends) if isinstance(piece, UserText) and piece
+        ]
+        cuts, number = set(), 0
+        for match in self.spelled.finditer(text):
+            start, end = match.span(1)
+            while number < len(of_user) and of_user[number][1] <= start:
+                number += 1
+            if number < len(of_user) and of_user[number][0] < end:
+                # At the border where the template begins the token, so that its own tokens stay whole.
+                cuts.add(max(start + 1, of_user[number][0]))
+        return sorted(cuts)
+
+    def _check(self, text: UserText) -> None:
+        check_characters(text, "The text")
+        normalizer = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
+        normalized = text if normalizer is None else normalizer.normalize_str(str(text))
+        if normalized != text and len(self.spelled.findall(normalized)) > len(self.spelled.findall(text)):
+            raise ValueError(f"The text spells a token of the prompt in other characters: {str(text)!r}.")
