@@ -41,7 +41,7 @@ def main() -> None:
         max_steps=args.steps,
         batch_size=args.batch_size,
         decay_steps=args.steps // 5,
-        decoder_only=args.decoder_only,
+        frozen_parts=("encoder", "quantizer") if args.decoder_only else (),
         adversarial_start=args.adversarial_start,
     )
     CodecTrainer(codec, settings, recordings, held_out).train()

@@ -50,7 +50,7 @@ class TimedCodecTrainer(CodecTrainer):
         phonemes (`list`, *optional*): phonemes of each recording (`symbol`, `start`, `end` in seconds), or None where they are
             not known; adds [`PhoneticLoss`] with the weight of the semantic loss.
         codes (`list[np.ndarray]`, *optional*): codes `(frames, n_vq)` of each recording that are not the codec's own. Half of
-            the crops are decoded from them. Needs `decoder_only`.
+            the crops are decoded from them. Needs encoder and quantizer in `frozen_parts`.
 
     Raises:
         ValueError: if `phonemes` or `codes` are not as many as the recordings, all phonemes are None, or `codes` are given and
@@ -66,8 +66,8 @@ class TimedCodecTrainer(CodecTrainer):
         phonemes: list[Phonemes | None] | None = None,
         codes: list[np.ndarray] | None = None,
     ):
-        if codes is not None and not args.decoder_only:
-            raise ValueError("`codes` that are not the codec's own need `decoder_only=True`.")
+        if codes is not None and not {"encoder", "quantizer"} <= set(args.frozen_parts):
+            raise ValueError("`codes` that are not the codec's own need `frozen_parts=('encoder', 'quantizer')`.")
         for name, values in (("phonemes", phonemes), ("codes", codes)):
             if values is not None and len(values) != len(recordings):
                 raise ValueError(f"`{name}` needs one item a recording: got {len(values)} of {len(recordings)}.")

@@ -77,7 +77,6 @@ def main() -> None:
     parser.add_argument("--codebook-decay", type=float, default=0.98, help="of the moving averages that codebooks are")
     parser.add_argument("--decoder-only", action="store_true", help="keep encoder and codebooks: codes stay valid")
     parser.add_argument("--phonemes", action="store_true", help="make the first codebook phonetic")
-    parser.add_argument("--stft-weight", type=float, default=15.0, help="0 saves a third of a step on a CPU")
     parser.add_argument("--adversarial-start", type=int, help="step from which discriminators train")
     parser.add_argument("--discriminator-width", type=float, default=0.25)
     parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no")
@@ -112,9 +111,9 @@ def main() -> None:
         learning_rate=args.learning_rate,
         decay_steps=args.steps // 5,
         codebook_decay=args.codebook_decay,
-        decoder_only=args.decoder_only,
         # Enough for the first codebook to become phonetic, at the weight of the mel loss.
-        loss_weights={"stft": args.stft_weight, "semantic": 8.0},
+        loss_weights={"semantic": 8.0},
+        frozen_parts=("encoder", "quantizer") if args.decoder_only else (),
         adversarial_start=args.adversarial_start,
         discriminator_width=args.discriminator_width,
         mixed_precision=args.mixed_precision,

@@ -105,7 +105,7 @@ def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
     sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4]
     assert "2 rows of 2 speakers" in run("train_tts", output / "codes.parquet", *common, *sizes)
     codec = ["--model", CODEC, "--decoder-only", "--steps", 2, "--batch-size", 2, "--crop-seconds", 0.4]
-    run("train_codec", output / "codes.parquet", *codec, "--output", tmp_path / "codec", "--stft-weight", 0)
+    run("train_codec", output / "codes.parquet", *codec, "--output", tmp_path / "codec")
     assert (tmp_path / "codec" / "model" / "model.safetensors").is_file()
 
 
@@ -115,7 +115,7 @@ def test_a_codec_is_trained_with_phonemes(tmp_path):
     phonemes = [{"symbol": "a", "start": 0.1, "end": 0.5}]
     row = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
     (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2, "--stft-weight", 0]
+    sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2]
     run("train_codec", tmp_path / "recordings", "--model", CODEC, "--phonemes", "--output", tmp_path / "run", *sizes)
     trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
     before = AutoModel.from_pretrained(CODEC).state_dict()

@@ -15,7 +15,14 @@
 
 from .channel_metrics import channel_loss_metrics, keep_channel_losses
 from .code_encoding import encode_codes, serialise_lengths
-from .codec import CodecTrainer, CodecTrainingArguments, RandomCrops, load_recordings
+from .codec import (
+    CodecTrainer,
+    CodecTrainingArguments,
+    RandomCrops,
+    initialize_codebooks,
+    initialize_linear,
+    load_recordings,
+)
 from .lora_presets import lora_target_modules
 from .speech_table import load_rows
 from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
@@ -31,6 +38,8 @@ __all__ = [
     "channel_loss_metrics",
     "encode_codes",
     "encode_sample",
+    "initialize_codebooks",
+    "initialize_linear",
     "keep_channel_losses",
     "load_recordings",
     "load_rows",

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ...audio_io import load_audio
-from ...utils.multi_scale_mel import MultiScaleMelLoss
+from ...utils.spectral_loss import DAC_BANDS, SpectralLoss
 from ..scorers.rate import RATE
 
 
@@ -41,7 +41,8 @@ def compare_signals(recording: np.ndarray, decoded: np.ndarray, sampling_rate: i
     )
     is_silent = float(np.abs(pair[0]).max(initial=0)) < _MIN_PEAK
     with torch.inference_mode():
-        mel = MultiScaleMelLoss(sampling_rate)(*(torch.from_numpy(wave)[None] for wave in reversed(pair)))
+        mel_distance = SpectralLoss(sampling_rate, ("mel",), DAC_BANDS)
+        mel = mel_distance(*(torch.from_numpy(wave)[None] for wave in reversed(pair)))["mel"]
     return {
         "stoi": None if is_silent else _stoi(*wide),
         "pesq_nb": None if is_silent else _pesq(*narrow, _NARROW_RATE, "nb"),

@@ -14,7 +14,15 @@
 """Training of MossAudioTokenizer."""
 
 from .data import RandomCrops, load_recordings
+from .linear_start import initialize_codebooks, initialize_linear
 from .trainer import CodecTrainer, CodecTrainingArguments
 
 
-__all__ = ["CodecTrainer", "CodecTrainingArguments", "RandomCrops", "load_recordings"]
+__all__ = [
+    "CodecTrainer",
+    "CodecTrainingArguments",
+    "RandomCrops",
+    "initialize_codebooks",
+    "initialize_linear",
+    "load_recordings",
+]

@@ -19,20 +19,25 @@ import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from torch import nn
 
-from ...utils.multi_scale_mel import MultiScaleMelLoss
+from ...utils.spectral_loss import SpectralLoss
 
 
 class ReconstructionLoss(nn.Module):
-    """Multi-scale mel loss (`"mel"`) and multi-resolution STFT loss (`"stft"`, arXiv 1910.11480, from auraloss)."""
+    """
+    The distances of [`~transformers_moss_tts.utils.spectral_loss.SpectralLoss`] (`"mel"`, `"complex_stft"`, `"waveform"`) and the
+    multi-resolution STFT loss of magnitudes (`"stft"`, arXiv 1910.11480, from auraloss).
+    """
 
-    def __init__(self, sampling_rate: int, names: Iterable[str] = ("mel", "stft")):
+    def __init__(self, sampling_rate: int, names: Iterable[str]):
         super().__init__()
-        known = {"mel": lambda: MultiScaleMelLoss(sampling_rate), "stft": _STFTLoss}
-        self.losses = nn.ModuleDict({name: known[name]() for name in names})
+        names = set(names)
+        self.spectral_loss = SpectralLoss(sampling_rate, names - {"stft"})
+        self.stft_loss = _STFTLoss() if "stft" in names else None
 
     def forward(self, decoded: torch.Tensor, recording: torch.Tensor) -> dict[str, torch.Tensor]:
         """The losses by name, for waveforms `(batch_size, samples)`."""
-        return {name: loss(decoded, recording) for name, loss in self.losses.items()}
+        losses = self.spectral_loss(decoded, recording)
+        return losses if self.stft_loss is None else losses | {"stft": self.stft_loss(decoded, recording)}
 
 
 class _STFTLoss(MultiResolutionSTFTLoss):

@@ -18,7 +18,7 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -44,13 +44,18 @@ logger = logging.get_logger(__name__)
 
 # Takes the quantized states (batch_size, output_dim, frames) and the crops (batch_size, samples), gives a loss.
 SemanticLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# Takes the trainer and the losses of the step, and says whether to end the run.
+StepCallback = Callable[["CodecTrainer", dict[str, torch.Tensor]], bool | None]
 
 
-def _paper_weights() -> dict[str, float]:
+def _default_weights() -> dict[str, float]:
     return {
         "semantic": 20.0,
         "mel": 15.0,
-        "stft": 15.0,
+        # A tenth of the mel loss: at its full weight a codec keeps quiet what has no predictable phase, and the words are lost.
+        "complex_stft": 1.5,
+        "waveform": 1.5,
+        "stft": 0.0,
         "commitment": 0.25,
         "codebook": 1.0,
         "adversarial": 1.0,
@@ -60,6 +65,14 @@ def _paper_weights() -> dict[str, float]:
 
 def _is_trained(loss: SemanticLoss | None) -> bool:
     return isinstance(loss, torch.nn.Module) and any(p.requires_grad for p in loss.parameters())
+
+
+_RECONSTRUCTION = ("mel", "complex_stft", "waveform", "stft")
+_PARTS = {
+    "encoder": lambda model: [model.encoder],
+    "quantizer": lambda model: [model.quantizer.input_proj, model.quantizer.quantizers],
+    "decoder": lambda model: [model.quantizer.output_proj, model.decoder],
+}
 
 
 @dataclass
@@ -75,12 +88,20 @@ class CodecTrainingArguments:
         learning_rate (`float`): reached after `warmup_steps`, held, and let down over the last `decay_steps`.
         adversarial_start (`int`, *optional*): step from which the discriminators train and count; never by default.
         discriminator_width (`float`): factor on the discriminators' channels.
-        loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out; those of the paper (arXiv 2602.10934) by
-            default, where reconstruction is the mel and the STFT loss.
+        discriminator_periods, discriminator_windows (`tuple[int, ...]`): of the discriminators, in samples, one for each. On a
+            CPU one window of 1024 and no period at a width of 1/8 is affordable.
+        loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out. By default those of the paper (arXiv
+            2602.10934) with the mel loss as its reconstruction loss, and a tenth of it for the complex STFT loss
+            (`"complex_stft"`) and the loss of samples (`"waveform"`), which give the decoded speech its pitch. A codec with a
+            linear start ([`~transformers_moss_tts.training.initialize_linear`]) trains with both at the weight of the mel loss
+            for a few hundred steps first. `"stft"`, the loss of magnitudes, is left out.
         codebook_patience (`int`): steps after which an unused row of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.
-        decoder_only (`bool`): leaves encoder and codebooks as they are, so that generators keep understanding the codes.
+        autoencoder (`bool`): trains encoder and decoder without the quantizer between them, before
+            [`~transformers_moss_tts.training.initialize_codebooks`].
+        frozen_parts (`tuple[str, ...]`): parts that are left as they are, of `"encoder"`, `"quantizer"` (all but its projection
+            to the decoder) and `"decoder"`. With the first two frozen, generators keep understanding the codes.
         max_grad_norm (`float`): largest norm of a gradient.
         mixed_precision (`str`): `"no"`, `"bf16"` or `"fp16"`.
         torch_compile (`bool`): compiles the Transformer stages.
@@ -98,10 +119,13 @@ class CodecTrainingArguments:
     decay_steps: int = 0
     adversarial_start: int | None = None
     discriminator_width: float = 1.0
-    loss_weights: dict[str, float] = field(default_factory=_paper_weights)
+    discriminator_periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    discriminator_windows: tuple[int, ...] = (2048, 1024, 512)
+    loss_weights: dict[str, float] = field(default_factory=_default_weights)
     codebook_patience: int = 100
     codebook_decay: float | None = None
-    decoder_only: bool = False
+    autoencoder: bool = False
+    frozen_parts: tuple[str, ...] = ()
     max_grad_norm: float = 1.0
     mixed_precision: str = "no"
     torch_compile: bool = False
@@ -117,12 +141,20 @@ class CodecTrainingArguments:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.crop_seconds <= 0:
             raise ValueError(f"`crop_seconds` must be above 0, got {self.crop_seconds}.")
-        if unknown := set(self.loss_weights) - set(_paper_weights()):
+        if unknown := set(self.loss_weights) - set(_default_weights()):
             raise ValueError(
                 f"`loss_weights` has unknown losses: {', '.join(sorted(unknown))}. Known are "
-                f"{', '.join(_paper_weights())}."
+                f"{', '.join(_default_weights())}."
             )
-        self.loss_weights = _paper_weights() | self.loss_weights
+        self.loss_weights = _default_weights() | self.loss_weights
+        self.frozen_parts = tuple(self.frozen_parts)
+        if (unknown := set(self.frozen_parts) - set(_PARTS)) or len(set(self.frozen_parts)) == len(_PARTS):
+            raise ValueError(
+                f"`frozen_parts` takes some, not all, of {', '.join(_PARTS)}; got {', '.join(self.frozen_parts)}"
+                f"{' with unknown parts' * bool(unknown)}."
+            )
+        if not any(self.loss_weights[name] for name in _RECONSTRUCTION):
+            raise ValueError(f"At least one of {', '.join(_RECONSTRUCTION)} needs a weight above 0 in `loss_weights`.")
 
 
 class CodecTrainer:
@@ -139,6 +171,8 @@ class CodecTrainer:
         semantic_loss (`Callable`, *optional*): any text head on the quantized states `(batch_size, output_dim, frames)` and the
             crops `(batch_size, samples)`; it returns a loss. The parameters of a `torch.nn.Module` are trained with the codec's
             and saved in its checkpoints.
+        step_callback (`Callable`, *optional*): is called with the trainer and the losses after every step. When it returns
+            True the run ends there with a checkpoint, from which the next run goes on.
     """
 
     def __init__(
@@ -148,8 +182,10 @@ class CodecTrainer:
         recordings: list[np.ndarray],
         eval_recordings: list[np.ndarray] | None = None,
         semantic_loss: SemanticLoss | None = None,
+        step_callback: StepCallback | None = None,
     ):
         self.args = args
+        self.step_callback = step_callback
         self.config = model.config
         self.accelerator = Accelerator(
             mixed_precision=args.mixed_precision, log_with="tensorboard", project_dir=args.output_dir
@@ -167,7 +203,7 @@ class CodecTrainer:
             num_processes=self.accelerator.num_processes,
         )
         self.reconstruction_loss = ReconstructionLoss(
-            model.config.sampling_rate, [name for name in ("mel", "stft") if args.loss_weights[name]]
+            model.config.sampling_rate, [name for name in _RECONSTRUCTION if args.loss_weights[name]]
         ).to(self.accelerator.device)
         self.step = 0
         self._prepare(model)
@@ -175,9 +211,11 @@ class CodecTrainer:
     def _prepare(self, model: MossAudioTokenizerModel) -> None:
         args, prepare = self.args, self.accelerator.prepare
         model.to(self.accelerator.device)
-        if args.decoder_only:
-            for part in (model.encoder, model.quantizer.input_proj, model.quantizer.quantizers):
-                part.requires_grad_(False)
+        for part in args.frozen_parts:
+            for module in _PARTS[part](model):
+                module.requires_grad_(False)
+        if args.autoencoder:
+            model.quantizer.quantizers.requires_grad_(False)
         self.refresher = self._refresher_of(model)
         if args.torch_compile:
             for stage in (*model.encoder, *model.decoder):
@@ -193,14 +231,16 @@ class CodecTrainer:
         # The schedules count steps of the run, not of its processes, so they are not prepared but saved.
         saved = [self.schedule] if self.refresher is None else [self.refresher, self.schedule]
         if args.adversarial_start is not None:
-            discriminator = CodecDiscriminator(width=args.discriminator_width)
+            discriminator = CodecDiscriminator(
+                args.discriminator_periods, args.discriminator_windows, args.discriminator_width
+            )
             optimizer, self.discriminator_schedule = self._optimizer_of(discriminator)
             self.discriminator, self.discriminator_optimizer = prepare(discriminator, optimizer)
             saved.append(self.discriminator_schedule)
         self.accelerator.register_for_checkpointing(*saved)
 
     def _refresher_of(self, model: MossAudioTokenizerModel) -> CodebookAverager | CodebookRefresher | None:
-        if self.args.decoder_only:
+        if self.args.autoencoder or "quantizer" in self.args.frozen_parts:
             return None
         if self.args.codebook_decay is None:
             return CodebookRefresher(model, self.args.codebook_patience)
@@ -230,19 +270,21 @@ class CodecTrainer:
             disable=not accelerator.is_main_process,
             dynamic_ncols=True,
         )
-        while self.step < args.max_steps:
+        is_stopped = False
+        while self.step < args.max_steps and not is_stopped:
             losses = self._train_step(self.crops.batch(self.step).to(accelerator.device))
             self.step += 1
             bar.update()
+            is_stopped = self.step_callback is not None and bool(self.step_callback(self, losses))
             if self.step % args.logging_steps == 0:
                 values = {name: value.item() for name, value in losses.items()}
                 bar.set_postfix(
-                    {name: f"{values[name]:.3f}" for name in ("mel", "stft", "codebook", "semantic") if name in values}
+                    {name: f"{values[name]:.3f}" for name in ("mel", "complex_stft", "codebook", "semantic") if name in values}
                 )
                 self._log(values | {"learning_rate": self.schedule.get_last_lr()[0]}, "train")
             if self.step % args.eval_steps == 0 or self.step == args.max_steps:
                 self.evaluate()
-            if self.step % args.save_steps == 0 or self.step == args.max_steps:
+            if self.step % args.save_steps == 0 or self.step == args.max_steps or is_stopped:
                 self.save_checkpoint()
         bar.close()
         accelerator.end_training()
@@ -251,7 +293,7 @@ class CodecTrainer:
         self.model.train()
         is_adversarial = self.discriminator is not None and self.step >= self.args.adversarial_start
         observing = contextlib.nullcontext() if self.refresher is None else self.refresher.observe()
-        with observing, self.accelerator.autocast():
+        with observing, self.accelerator.autocast(), self._quantizer_of_stage():
             outputs = self.model(crops)
         decoded = outputs.audio[:, 0].float()
         losses = self.reconstruction_loss(decoded, crops) | self._codebook_losses(outputs)
@@ -268,12 +310,24 @@ class CodecTrainer:
         moved = self._refresh_codebooks()
         return losses | judged | {"total": total, "moved_codes": torch.tensor(float(moved))}
 
+    def _quantizer_of_stage(self) -> contextlib.AbstractContextManager:
+        """The quantizer as it is, or with its outer projections alone, where an autoencoder is trained."""
+        if not self.args.autoencoder:
+            return contextlib.nullcontext()
+        quantizer = self.accelerator.unwrap_model(self.model).quantizer
+        return _hooked(quantizer, lambda module, args, output: (_project(module, args[0]), *output[1:]))
+
     def _codebook_losses(self, outputs: MossAudioTokenizerOutput) -> dict[str, torch.Tensor]:
-        if self.args.decoder_only:
+        if self.args.autoencoder:
             return {}
-        is_trained = self.args.codebook_decay is None
-        codebook = outputs.codebook_loss if is_trained else outputs.codebook_loss.detach()
-        return {"commitment": outputs.commitment_loss, "codebook": codebook}
+        losses = {"commitment": outputs.commitment_loss, "codebook": outputs.codebook_loss}
+        if "encoder" in self.args.frozen_parts:
+            losses.pop("commitment")
+        if "quantizer" in self.args.frozen_parts:
+            losses.pop("codebook")
+        elif self.args.codebook_decay is not None:
+            losses["codebook"] = losses["codebook"].detach()
+        return losses
 
     def _train_discriminator(self, crops: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
         loss = discriminator_loss(self.discriminator(crops), self.discriminator(decoded))
@@ -314,7 +368,8 @@ class CodecTrainer:
         totals: dict[str, float] = {}
         for index, recording in enumerate(self.eval_recordings):
             waveform = torch.from_numpy(recording).float().to(self.accelerator.device)[None] / 32767
-            decoded = model(waveform).audio[:, 0].float()
+            with self._quantizer_of_stage():
+                decoded = model(waveform).audio[:, 0].float()
             for name, loss in self.reconstruction_loss(decoded, waveform).items():
                 totals[name] = totals.get(name, 0.0) + loss.item() / len(self.eval_recordings)
             if index < num_samples:
@@ -372,3 +427,18 @@ class CodecTrainer:
 
     def _log(self, values: dict[str, float], prefix: str) -> None:
         self.accelerator.log({f"{prefix}/{name}": value for name, value in values.items()}, step=self.step)
+
+
+@contextlib.contextmanager
+def _hooked(module: torch.nn.Module, hook: Callable) -> Iterator[None]:
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _project(quantizer: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """What a quantizer with infinitely many codes gives back."""
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        return quantizer.output_proj(quantizer.input_proj(hidden_states.float()))
