@@ -166,12 +166,19 @@ def test_a_codec_by_number_of_codebooks(checkpoint, data, scorers, tmp_path):
     assert list(summary["groups"]) == ["recording", "2 codebooks", "8 codebooks"]
     # 12.5 frames a second of 5 bits (32 codes) a codebook.
     assert [summary["groups"][name]["bit_rate"]["value"] for name in ("2 codebooks", "8 codebooks")] == [125, 500]
-    assert {"stoi", "pesq_nb", "pesq_wb", "mel", "sim", "wer", "mos"} <= set(summary["groups"]["8 codebooks"])
+    # The stand-in has no voiced frame, so that nothing is said of its F0.
+    measures = {"stoi", "pesq_nb", "pesq_wb", "mel", "mel_rmse", "sim", "wer", "mos"}
+    assert measures <= set(summary["groups"]["8 codebooks"])
     assert "| 8 codebooks | 4 | 500 |" in report and "MOSS-Audio-Tokenizer, 32 codebooks" in report
     # The folder of a codec is a codec too, and of recordings alone no words are scored.
-    wavs = CodecReconstruction(data, codebooks=[1], count=1)
+    wavs = CodecReconstruction(data, codebooks=[1], count=1, floor_recordings=str(data))
     summary = evaluate(checkpoint + "/codec", wavs, tmp_path / "again", **scorers)
     assert "wer" not in summary["groups"]["1 codebooks"]
+    # An untrained codec is below the floor.
+    floor = summary["groups"]["k-means, 1 codebooks"]
+    assert floor["bit_rate"] == summary["groups"]["1 codebooks"]["bit_rate"]
+    assert floor["mel_rmse"]["value"] < 0.5 * summary["groups"]["1 codebooks"]["mel_rmse"]["value"]
+    assert "the floor" in check_output(tmp_path / "again", "codec.png")
 
 
 def test_speed_is_measured(checkpoint, data, scorers, tmp_path):

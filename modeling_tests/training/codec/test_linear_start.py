@@ -18,8 +18,10 @@ import pytest
 import torch
 from tiny_models import tiny_codec, tiny_stereo_codec
 
-from transformers_moss_tts import MossAudioTokenizerModel
-from transformers_moss_tts.training import initialize_codebooks, initialize_linear
+from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
+from transformers_moss_tts.bundled_models import bundled_model
+from transformers_moss_tts.training import initialize_codebooks, initialize_linear, load_recordings
+from transformers_moss_tts.utils.pitch import pitch_agreement
 
 
 def stage(inputs: int, outputs: int, width: int) -> dict:
@@ -137,3 +139,35 @@ def test_what_cannot_be_initialized_is_said():
         initialize_linear(tiny_codec(), [np.ones(7, np.int16)])
     with pytest.raises(ValueError, match="2 frames, but a codebook has 16 codes"):
         initialize_codebooks(tiny_codec(), [np.ones(17, np.int16)])
+
+
+def speech_codec() -> MossAudioTokenizerModel:
+    """A codec at the released rates, 24 kHz and 12.5 frames a second, with 32 codebooks of 32."""
+    ends = ((240, 96), (192, 128), (256, 192), (384, 64))
+    stages = [stage(first, last, 64 * (index + 2)) | {"layer_scale": 0.05} for index, (first, last) in enumerate(ends)]
+    encoder = [module for size, part in zip((240, 2, 2, 2), stages) for module in (patch(size), part)]
+    decoder = [
+        module
+        if "patch_size" in module
+        else stage(module["output_dimension"], module["input_dimension"], module["d_model"])
+        for module in reversed(encoder)
+    ]
+    sizes = {"num_quantizers": 32, "codebook_size": 32}
+    torch.manual_seed(0)
+    config = MossAudioTokenizerConfig(
+        encoder_kwargs=encoder, decoder_kwargs=decoder, quantizer_kwargs=quantizer(64, 64, 49) | sizes
+    )
+    return MossAudioTokenizerModel(config).eval()
+
+
+def test_the_decoded_pitch_is_the_recordings():
+    """Of a codec that has heard three seconds of speech and was not trained."""
+    model = speech_codec()
+    recordings = load_recordings([bundled_model("moss-audio-tokenizer-tiny-bm-george") / "voice.ogg"], 24000)
+    waveform = waveform_of(recordings[0], model)
+    initialize_linear(model, recordings)
+    initialize_codebooks(model, recordings)
+    with torch.no_grad():
+        decoded = model.decode(model.encode(waveform).audio_codes).audio
+    agreement = pitch_agreement(waveform[0, 0].numpy(), decoded[0, 0].numpy(), 24000)
+    assert agreement["f0_accuracy"] > 0.9 and agreement["gross_pitch_error"] < 0.05

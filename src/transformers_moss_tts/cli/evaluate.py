@@ -52,6 +52,7 @@ _SUITE_OPTIONS = {
     "rates": "rates",
     "window": "window",
     "codebooks": "codebooks",
+    "floor_recordings": "floor_recordings",
     "takes": "takes",
 }
 
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--window", type=float, help="long-form: seconds of a window; 20 by default")
     options.add_argument("--codebooks", nargs="+", type=int, help="codec: numbers of codebooks")
+    options.add_argument("--floor-recordings", help="codec: recordings to learn a k-means codec of, as a floor")
     options.add_argument("--takes", type=int, help="stability: how often each text is spoken; 20 by default")
     scorers = parser.add_argument_group("scorers", "by name, or none; asr and speaker also a folder or Hub id")
     scorers.add_argument("--asr", default="whisper-base", help=f"one of {', '.join(scorer_names('asr'))}")

@@ -111,12 +111,13 @@ def draw_drift(groups: dict[str, list[Record]], rate: str, levels: SpeakerLevels
 def draw_codec(
     records: list[Record],
     recordings: list[Record],
+    floor: list[Record],
     metrics: Sequence[Metric],
     others: Sequence[Published],
     levels: SpeakerLevels | None,
     path: Path,
 ) -> None:
-    """Every metric by bit rate, beside the published codec's and that of the recordings themselves."""
+    """Every metric by bit rate, beside those of the floor, the published codec and the recordings themselves."""
     metrics = [metric for metric in metrics if metric.of(records)]
     figure, axes = _panels(len(metrics), 4 if len(metrics) > 6 else 3, (4.0, 3.1))
     rates = sorted({row["bit_rate"] for row in records})
@@ -125,6 +126,9 @@ def draw_codec(
         positions, estimates = zip(*[(rate, item) for rate, item in zip(rates, estimates) if item is not None])
         axis.plot(positions, [item.value * metric.scale for item in estimates], "o-", color="C0", label="this codec")
         _error_bars(axis, positions, estimates, metric.scale)
+        below = [(rate, metric.estimate([row for row in floor if row["bit_rate"] == rate])) for rate in rates]
+        if below := [(rate, item.value * metric.scale) for rate, item in below if item is not None]:
+            axis.plot(*zip(*below), "s--", color="C7", markersize=4, label="k-means")
         # Its mel loss is another one than ours.
         known = [(row.values["bit_rate"], row.values[metric.key]) for row in others if metric.key in row.values]
         if known and metric.key != "mel":

@@ -17,8 +17,10 @@ import warnings
 
 import numpy as np
 import torch
+from transformers.audio_utils import mel_filter_bank
 
 from ...audio_io import load_audio
+from ...utils.pitch import pitch_agreement
 from ...utils.spectral_loss import DAC_BANDS, SpectralLoss
 from ..scorers.rate import RATE
 
@@ -29,10 +31,13 @@ _MIN_PEAK = 1e-3  # below, a recording is silence
 
 def compare_signals(recording: np.ndarray, decoded: np.ndarray, sampling_rate: int) -> dict[str, float | None]:
     """
-    STOI (pystoi), narrow-band and wide-band PESQ (pesq) and multi-scale mel distance of two waveforms `(samples,)`.
+    STOI (pystoi), narrow-band and wide-band PESQ (pesq), distances of mel spectrograms and agreement of F0 (YIN, from librosa) of
+    two waveforms `(samples,)`.
 
     Returns:
-        `stoi`, `pesq_nb`, `pesq_wb`, `mel`; `None` where the recording has too little speech for the measure.
+        `stoi`, `pesq_nb`, `pesq_wb`, `mel` (multi-scale distance), `mel_rmse` (root mean square error of 40 mel bands where
+        there is speech, in dB), and `f0_accuracy` and `gross_pitch_error` (see [`~transformers_moss_tts.utils.pitch.pitch_agreement`]);
+        `None` where the recording has too little speech for the measure.
     """
     length = min(len(recording), len(decoded))
     pair = [np.asarray(wave[:length], dtype=np.float32) for wave in (recording, decoded)]
@@ -48,7 +53,26 @@ def compare_signals(recording: np.ndarray, decoded: np.ndarray, sampling_rate: i
         "pesq_nb": None if is_silent else _pesq(*narrow, _NARROW_RATE, "nb"),
         "pesq_wb": None if is_silent else _pesq(*wide, RATE, "wb"),
         "mel": float(mel),
+        "mel_rmse": None if is_silent else _mel_rmse(*pair, sampling_rate),
+        **pitch_agreement(*pair, sampling_rate),
     }
+
+
+def _mel_rmse(recording: np.ndarray, decoded: np.ndarray, sampling_rate: int) -> float:
+    """In frames that are at most 45 dB below the loudest."""
+    expected, got = (_mel_levels(wave, sampling_rate) for wave in (recording, decoded))
+    levels = expected.mean(0)
+    is_speech = levels > levels.max() - 45
+    return float((got - expected)[:, is_speech].pow(2).mean().sqrt())
+
+
+def _mel_levels(waveform: np.ndarray, sampling_rate: int) -> torch.Tensor:
+    """Levels of 40 mel bands every 10 ms, in dB, `(bands, frames)`; nothing is below -80 dB."""
+    filters = mel_filter_bank(513, 40, 0.0, sampling_rate / 2, sampling_rate, "slaney", "slaney")
+    samples = torch.from_numpy(np.pad(waveform, (0, max(0, 1024 - len(waveform)))))
+    hop = round(sampling_rate / 100)
+    spectrum = torch.stft(samples, 1024, hop, window=torch.hann_window(1024), return_complex=True).abs()
+    return 20 * (torch.from_numpy(filters.astype(np.float32)).t() @ spectrum).clamp(min=1e-4).log10()
 
 
 def _stoi(recording: np.ndarray, decoded: np.ndarray) -> float | None:

@@ -28,6 +28,8 @@ from ..harness.metrics import NONE, Metric, Record, Table, grouped, metric_table
 from ..harness.plots import draw_codec
 from ..harness.scoring import Scorers
 from ..harness.synthesis import Codec, Speech, Task, load_codec
+from ..harness.utterances import read_utterances
+from ..measures.kmeans_codec import KMeansCodec
 from ..measures.signals import compare_signals
 from ..measures.text_errors import rate_name
 from ..scorers import SpeakerLevels
@@ -37,6 +39,7 @@ from .base import MOS, SIM, Suite, published_rows, save_speech
 # Of the report's Table 2.
 CODEBOOKS = (6, 8, 12, 16, 24, 32)
 ORIGINAL = "recording"
+FLOOR = "k-means"
 
 
 @dataclass
@@ -48,9 +51,13 @@ class CodecReconstruction(Suite):
     Args:
         codebooks (`list[int]`, *optional*):
             Numbers of codebooks to decode with; those of the report's Table 2 that the codec has, and all it has, by default.
+        floor_recordings (`str`, *optional*):
+            Recordings of other speakers, as `data` is given, of which a k-means codec of the same bit rates is learned
+            ([`KMeansCodec`]). A trained codec should be better than it on every measure.
     """
 
     codebooks: list[int] | None = None
+    floor_recordings: str | None = None
 
     name: ClassVar[str] = "codec"
     scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker", "mos")
@@ -73,8 +80,15 @@ class CodecReconstruction(Suite):
         if generate_kwargs:
             raise ValueError(f"A codec generates nothing: it does not take {', '.join(generate_kwargs)}.")
         codec = load_codec(model, device, dtype)
-        self.codebook_counts(codec.model.config)
+        counts = self.codebook_counts(codec.model.config)
+        self._floor = None if self.floor_recordings is None else self._learn_floor(codec.model.config, max(counts))
         return codec
+
+    def _learn_floor(self, config, num_codebooks: int) -> KMeansCodec:
+        paths = [item.recording for item in read_utterances(self.floor_recordings)]
+        waveforms = (load_audio(path, config.sampling_rate) for path in paths if path is not None)
+        floor = KMeansCodec(config.sampling_rate, config.frame_rate, num_codebooks, config.codebook_size)
+        return floor.fit(waveforms)
 
     def codebook_counts(self, config) -> list[int]:
         """
@@ -96,7 +110,7 @@ class CodecReconstruction(Suite):
         for task in tasks:
             waveform = load_audio(task.utterance.recording, config.sampling_rate, num_channels=config.num_channels)
             values = torch.from_numpy(np.atleast_2d(waveform))[None].to(codec.device)
-            decoded = {}
+            decoded, floor = {}, {}
             with torch.inference_mode():
                 encoded = codec.encode(values)
                 codes = encoded.audio_codes[..., : encoded.audio_codes_lengths.max()]
@@ -104,7 +118,10 @@ class CodecReconstruction(Suite):
                     audio = codec.decode(codes, num_quantizers=count).audio[0, :, : values.shape[-1]].float().cpu()
                     rate = config.frame_rate * count * math.log2(config.codebook_size)
                     decoded[count] = (rate, Speech(_squeezed(audio.numpy()), config.sampling_rate))
-            products.append({"recording": Speech(waveform, config.sampling_rate), "decoded": decoded})
+                    if self._floor is not None:
+                        heard = self._floor.reconstruct(_mono(waveform), count)
+                        floor[count] = (rate, Speech(heard, config.sampling_rate))
+            products.append({"recording": Speech(waveform, config.sampling_rate), "decoded": decoded, "floor": floor})
         return products
 
     def score(self, task: Task, product: dict[str, Any], scorers: Scorers, folder: Path) -> list[Record]:
@@ -115,16 +132,16 @@ class CodecReconstruction(Suite):
         words = scorers.words(original, text) if text else {}
         row = {"id": f"{task.id}-{ORIGINAL}", "group": ORIGINAL, "seconds": round(recording.seconds, 4)}
         records = [common | row | words | scorers.quality(original)]
-        for count, (bit_rate, speech) in product["decoded"].items():
-            name = f"{task.id}-{count:02d}"
-            waveform = speech.for_scorers()
-            row = {"id": name, "group": f"{count} codebooks", "codebooks": count, "bit_rate": bit_rate}
-            row |= {"audio": save_speech(speech, name, folder), "seconds": round(speech.seconds, 4)}
-            row |= compare_signals(_mono(recording.waveform), _mono(speech.waveform), speech.sampling_rate)
-            row |= scorers.words(waveform, text) if text else {}
-            records.append(
-                common | row | scorers.voice(waveform, task.utterance.recording) | scorers.quality(waveform)
-            )
+        for kind, prefix in (("decoded", ""), ("floor", f"{FLOOR}, ")):
+            for count, (bit_rate, speech) in product[kind].items():
+                name = f"{task.id}-{'floor-' * bool(prefix)}{count:02d}"
+                waveform = speech.for_scorers()
+                row = {"id": name, "group": f"{prefix}{count} codebooks", "codebooks": count, "bit_rate": bit_rate}
+                row |= {"audio": save_speech(speech, name, folder), "seconds": round(speech.seconds, 4)}
+                row |= compare_signals(_mono(recording.waveform), _mono(speech.waveform), speech.sampling_rate)
+                row |= scorers.words(waveform, text) if text else {}
+                row |= scorers.voice(waveform, task.utterance.recording) | scorers.quality(waveform)
+                records.append(common | row)
         return records
 
     def metrics(self) -> tuple[Metric, ...]:
@@ -135,6 +152,9 @@ class CodecReconstruction(Suite):
             Metric("pesq_nb", "PESQ-NB", lower_is_better=False),
             Metric("pesq_wb", "PESQ-WB", lower_is_better=False),
             Metric("mel", "mel distance", digits=3, lower_is_better=True),
+            Metric("mel_rmse", "mel rmse dB", lower_is_better=True),
+            Metric("f0_accuracy", "F0 right %", scale=100, lower_is_better=False),
+            Metric("gross_pitch_error", "gross F0 errors %", scale=100, lower_is_better=True),
             Metric("wer", f"{rate_name(self.language)} %", scale=100, lower_is_better=True),
             MOS,
         )
@@ -143,8 +163,14 @@ class CodecReconstruction(Suite):
         others = [row for row in published.CODEC if row.key[0] == self.language]
         notes = [
             "SIM: cosine to the recording. Mel distance: sum over seven resolutions of the mean absolute difference of log10 "
-            "mel magnitudes, as DAC (arXiv 2306.06546) has it."
+            "mel magnitudes, as DAC (arXiv 2306.06546) has it. Mel rmse: root mean square error of the levels of 40 mel bands where "
+            "there is speech. F0 right: share of the recording's voiced frames whose F0 is within 5 %; gross F0 errors: off by more "
+            "than 20 %."
         ]
+        if self.floor_recordings is not None:
+            notes.append(
+                "k-means: residual k-means of mel spectrograms at the same bit rate, heard through Griffin-Lim; the floor."
+            )
         if others:
             notes.append(f"In italics: {published.CODEC_SOURCE}.")
         table = metric_table(
@@ -159,9 +185,10 @@ class CodecReconstruction(Suite):
 
     def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
         others = [row for row in published.CODEC if row.key[0] == self.language]
-        decoded = [row for row in records if row["group"] != ORIGINAL]
+        floor = [row for row in records if row["group"].startswith(FLOOR)]
+        decoded = [row for row in records if row["group"] != ORIGINAL and row not in floor]
         originals = [row for row in records if row["group"] == ORIGINAL]
-        draw_codec(decoded, originals, self.metrics()[1:], others, levels, folder / "codec.png")
+        draw_codec(decoded, originals, floor, self.metrics()[1:], others, levels, folder / "codec.png")
         first = [row for row in decoded if row["task"] == decoded[0]["task"] and row.get("audio")]
         shown = [first[0], first[-1]] if len(first) > 1 else first
         waves = [
