@@ -6,6 +6,7 @@ Every source is one file of 16 bit samples at 24 kHz, `NAME.i16`, and `NAME.json
 """
 
 import json
+import math
 import random
 import re
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ def recorded_utterances(folder: Path, split: str) -> Iterator[tuple[str | None, 
 
 
 def write_source(
-    folder: Path, name: str, utterances: Iterator[tuple[str | None, str, np.ndarray]], hours: float, should_stop=None
+    folder: Path, name: str, utterances: Iterator[tuple[str | None, str, np.ndarray]], hours: float = math.inf
 ) -> None:
     """Writes a source of at most so many hours; one that is complete already is left as it is."""
     if (folder / f"{name}.jsonl").exists():
@@ -145,8 +146,6 @@ def write_source(
     lines, start = [], 0
     with open(folder / f"{name}.i16", "wb") as samples:
         for text, speaker, waveform in utterances:
-            if should_stop is not None and should_stop():
-                return
             samples.write((waveform.clip(-1, 1) * 32767).astype("<i2").tobytes())
             lines.append(json.dumps({"text": text, "speaker": speaker, "start": start, "samples": len(waveform)}))
             start += len(waveform)

@@ -289,7 +289,11 @@ BAD_INPUT = {
     "codes too high": (lambda p: p(text="Hi.", reference=CODES + 32), ValueError, "between 0 and 31"),
     "codes of another codec": (lambda p: p(text="Hi.", reference=CODES[:, :4]), ValueError, r"\(frames, 8\)"),
     "a missing file": (lambda p: p(text="Hi.", reference="no.wav"), ValueError, "no.wav"),
-    "an array without its rate": (lambda p: p(text="Hi.", reference=np.zeros(9000)), ValueError, "has no sampling rate"),
+    "an array without its rate": (
+        lambda p: p(text="Hi.", reference=np.zeros(9000)),
+        ValueError,
+        "has no sampling rate",
+    ),
     "unknown mode": (lambda p: p(text="Hi.", mode="speak"), ValueError, "generation, continuation"),
     "unknown role": (lambda p: p([[{"role": "system", "text": "a"}]]), ValueError, "'system'"),
     "no role": (lambda p: p([[{"text": "a"}]]), TypeError, "role"),

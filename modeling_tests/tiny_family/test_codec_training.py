@@ -67,7 +67,9 @@ def test_given_codes_need_a_decoder_that_learns_alone(tmp_path):
     with pytest.raises(ValueError, match="frozen_parts"):
         TimedCodecTrainer(small_model(), arguments(tmp_path), tones(1), codes=codes)
     with pytest.raises(ValueError, match="got 1 of 2"):
-        TimedCodecTrainer(small_model(), arguments(tmp_path, frozen_parts=("encoder", "quantizer")), tones(2), codes=codes)
+        TimedCodecTrainer(
+            small_model(), arguments(tmp_path, frozen_parts=("encoder", "quantizer")), tones(2), codes=codes
+        )
 
 
 def test_crops_start_at_hops():

@@ -53,13 +53,16 @@ def compare_signals(recording: np.ndarray, decoded: np.ndarray, sampling_rate: i
         "pesq_nb": None if is_silent else _pesq(*narrow, _NARROW_RATE, "nb"),
         "pesq_wb": None if is_silent else _pesq(*wide, RATE, "wb"),
         "mel": float(mel),
-        "mel_rmse": None if is_silent else _mel_rmse(*pair, sampling_rate),
+        "mel_rmse": None if is_silent else mel_rmse(*pair, sampling_rate),
         **pitch_agreement(*pair, sampling_rate),
     }
 
 
-def _mel_rmse(recording: np.ndarray, decoded: np.ndarray, sampling_rate: int) -> float:
-    """In frames that are at most 45 dB below the loudest."""
+def mel_rmse(recording: np.ndarray, decoded: np.ndarray, sampling_rate: int) -> float:
+    """
+    Root mean square error of the levels of 40 mel bands, in dB, in frames that are at most 45 dB below the loudest. Below 2 dB a
+    voice is all but itself; 6 dB are a muffled one.
+    """
     expected, got = (_mel_levels(wave, sampling_rate) for wave in (recording, decoded))
     levels = expected.mean(0)
     is_speech = levels > levels.max() - 45
@@ -94,4 +97,4 @@ def _pesq(recording: np.ndarray, decoded: np.ndarray, rate: int, mode: str) -> f
     return float(score) if score >= 0 else None
 
 
-__all__ = ["compare_signals"]
+__all__ = ["compare_signals", "mel_rmse"]

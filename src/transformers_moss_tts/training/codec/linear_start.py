@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from ...moss_audio_tokenizer import MossAudioTokenizerModel
-from ...moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerLFQ, interleave_channels
+from ...moss_audio_tokenizer.modeling_moss_audio_tokenizer import interleave_channels
+from ...moss_audio_tokenizer.quantizer_moss_audio_tokenizer import MossAudioTokenizerLFQ
 
 
 _MAX_FRAMES = 20_000

@@ -275,11 +275,17 @@ class CodecTrainer:
             losses = self._train_step(self.crops.batch(self.step).to(accelerator.device))
             self.step += 1
             bar.update()
-            is_stopped = self.step_callback is not None and bool(self.step_callback(self, losses))
+            is_stopped = self.step_callback is not None and bool(
+                self.step_callback(self, {name: loss.detach() for name, loss in losses.items()})
+            )
             if self.step % args.logging_steps == 0:
                 values = {name: value.item() for name, value in losses.items()}
                 bar.set_postfix(
-                    {name: f"{values[name]:.3f}" for name in ("mel", "complex_stft", "codebook", "semantic") if name in values}
+                    {
+                        name: f"{values[name]:.3f}"
+                        for name in ("mel", "complex_stft", "codebook", "semantic")
+                        if name in values
+                    }
                 )
                 self._log(values | {"learning_rate": self.schedule.get_last_lr()[0]}, "train")
             if self.step % args.eval_steps == 0 or self.step == args.max_steps:
@@ -367,7 +373,7 @@ class CodecTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         totals: dict[str, float] = {}
         for index, recording in enumerate(self.eval_recordings):
-            waveform = torch.from_numpy(recording).float().to(self.accelerator.device)[None] / 32767
+            waveform = torch.from_numpy(recording.astype(np.float32)).to(self.accelerator.device)[None] / 32767
             with self._quantizer_of_stage():
                 decoded = model(waveform).audio[:, 0].float()
             for name, loss in self.reconstruction_loss(decoded, waveform).items():

@@ -1,0 +1,78 @@
+"""
+Makes the models of the family, stage by stage; every stage goes on where it stopped.
+
+    python -m examples.tiny_family corpus --kokoro CORPUS --librispeech REAL --held-out heldout_sentences.txt
+    python -m examples.tiny_family pitch
+    python -m examples.tiny_family autoencoder
+    ...
+
+A stage runs on one thread at the lowest priority, writes a line a minute to RUN/STAGE/log.jsonl and its state every ten minutes.
+`touch RUN/STAGE/STOP` ends it with its state written; while the file that TINY_FAMILY_PAUSE names exists it waits.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from . import codec_stages
+from .corpus import hibari_utterances, read_sentences, recorded_utterances, write_source
+
+
+CODEC_STAGES = [*codec_stages.STAGES]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.tiny_family",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--run", type=Path, default=Path("runs/tiny_family"), help="folder of the states")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus; RUN/corpus by default")
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    corpus = stages.add_parser("corpus", help="make the recordings")
+    corpus.add_argument("--kokoro", type=Path, help="folder of Kokoro's recordings, with metadata.jsonl")
+    corpus.add_argument("--librispeech", type=Path, help="folder of excerpts of LibriSpeech, with metadata.jsonl")
+    corpus.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
+    corpus.add_argument("--hours", type=float, nargs=2, default=(8.0, 6.0), help="of hibari, and of its warped voices")
+    for name in CODEC_STAGES:
+        stage = stages.add_parser(
+            name, help=f"train the codec, after {codec_stages.STAGES[name].after or 'the corpus'}"
+        )
+        stage.add_argument("--steps", type=int, help=f"{codec_stages.STAGES[name].steps} by default")
+        stage.add_argument("--batch-size", type=int, default=6, help="crops of 0.96 s a step")
+    stages.add_parser("codebooks", help="set the codec's codebooks, after autoencoder")
+    return parser
+
+
+def make_corpus(args: argparse.Namespace, folder: Path) -> None:
+    for name, path, train, held_out in (
+        ("kokoro", args.kokoro, "train", "heldout"),
+        ("librispeech", args.librispeech, "train-clean-100", "test-other"),
+    ):
+        if path is not None:
+            write_source(folder, name, recorded_utterances(path, train))
+            write_source(folder, f"{name}_held_out", recorded_utterances(path, held_out))
+    sentences = read_sentences(args.held_out)
+    half = len(sentences) // 2
+    for name, part, is_warped, hours in (
+        ("warped", sentences[half:], True, args.hours[1]),
+        ("hibari", sentences[:half], False, args.hours[0]),
+    ):
+        write_source(folder, name, hibari_utterances(part, is_warped), hours)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = build_parser().parse_args(arguments)
+    corpus = args.corpus or args.run / "corpus"
+    codec_stages.be_modest()
+    if args.stage == "corpus":
+        make_corpus(args, corpus)
+    elif args.stage == "codebooks":
+        print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus)]))
+    else:
+        codec_stages.train_stage(args.stage, args.run, corpus, args.steps, args.batch_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The stages of the codec of the family, with small widths on synthetic voices."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from examples.tiny_family import codec_stages
+from examples.tiny_family.__main__ import main
+from examples.tiny_family.corpus import RATE, WarpedVoice, read_sentences, read_source, write_source
+from examples.tiny_family.progress import Progress
+from transformers_moss_tts import MossAudioTokenizerModel
+
+
+def voices(count: int, seed: int):
+    """Harmonic tones whose F0 glides."""
+    draw = np.random.default_rng(seed)
+    for number in range(count):
+        f0 = np.linspace(draw.uniform(90, 220), draw.uniform(90, 220), 2 * RATE)
+        phase = 2 * np.pi * np.cumsum(f0) / RATE
+        yield None, f"voice {number}", sum(np.sin(k * phase) / k for k in range(1, 15)) * 0.1
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A run folder with a corpus, and stages a fraction as wide, of few steps."""
+    monkeypatch.setattr(codec_stages, "ENCODER", ((64, 2, 1, 64),) * 4)
+    monkeypatch.setattr(codec_stages, "DECODER", ((64, 2, 1, 64),) * 4)
+    monkeypatch.setattr(codec_stages, "be_modest", lambda: None)
+    config = codec_stages.build_config()
+    config.quantizer_kwargs |= {"num_quantizers": 4, "codebook_size": 32}
+    monkeypatch.setattr(codec_stages, "build_config", lambda: config)
+    for name, count in (("hibari", 4), ("kokoro_held_out", 2)):
+        write_source(tmp_path / "corpus", name, voices(count, len(name)))
+    return tmp_path
+
+
+def test_the_codec_of_the_family_has_the_promised_size():
+    config = codec_stages.build_config()
+    model = MossAudioTokenizerModel(config)
+    assert 11e6 < sum(parameter.numel() for parameter in model.parameters()) <= 12e6
+    assert (config.sampling_rate, config.frame_rate, config.num_quantizers) == (24000, 12.5, 16)
+
+
+def test_stages_follow_each_other_and_go_on_where_they_stopped(small, monkeypatch):
+    monkeypatch.setattr("examples.tiny_family.progress.LINE_SECONDS", 0)
+    run = ["--run", str(small)]
+    stop = small / "pitch" / "STOP"
+    stop.parent.mkdir()
+    stop.touch()
+    main([*run, "pitch", "--steps", "3", "--batch-size", "2"])
+    assert not stop.exists() and (small / "pitch" / "checkpoint-1").is_dir()
+    main([*run, "pitch", "--steps", "3", "--batch-size", "2"])
+    lines = [json.loads(line) for line in (small / "pitch" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    # The linear start has the pitch at once.
+    assert lines[-1]["f0_accuracy"] > 0.8 and lines[-1]["mel_rmse"] > 0 and {"mel", "complex_stft"} <= set(lines[-1])
+    main([*run, "autoencoder", "--steps", "1", "--batch-size", "2"])
+    main([*run, "codebooks"])
+    main([*run, "decoder", "--steps", "2", "--batch-size", "2"])
+    before, after = (
+        MossAudioTokenizerModel.from_pretrained(small / name / "model") for name in ("codebooks", "decoder")
+    )
+    changed = {key for key, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[key])}
+    assert changed and all(key.startswith("decoder.") for key in changed)
+    main([*run, "together", "--steps", "1", "--batch-size", "2"])
+    main([*run, "adversarial", "--steps", "1", "--batch-size", "2"])
+
+
+def test_a_stage_waits_while_it_is_paused(tmp_path, monkeypatch):
+    pause, slept = tmp_path / "pause", []
+    pause.touch()
+    monkeypatch.setenv("TINY_FAMILY_PAUSE", str(pause))
+    monkeypatch.setattr("examples.tiny_family.progress.time.sleep", lambda seconds: (slept.append(1), pause.unlink()))
+    progress = Progress(tmp_path / "stage", dict)
+    assert progress.step(1, {"mel": 1.0}, lambda: None) is False
+    assert slept == [1]
+
+
+def test_a_state_is_written_every_ten_minutes(tmp_path, monkeypatch):
+    clock = iter([0.0, 599.0, 601.0, 700.0])
+    monkeypatch.setattr("examples.tiny_family.progress.time.monotonic", lambda: next(clock))
+    progress, saved = Progress(tmp_path, dict), []
+    for number in range(3):
+        progress.step(number, {}, lambda number=number: saved.append(number))
+    assert saved == [1]
+
+
+def test_sources_are_read_back_as_they_were_written(tmp_path):
+    write_source(tmp_path, "tones", voices(3, 0), hours=3 / 3600)
+    lines, recordings = read_source(tmp_path, "tones")
+    # Two of two seconds are more than three seconds.
+    assert [line["speaker"] for line in lines] == ["voice 0", "voice 1"]
+    expected = [waveform for _, _, waveform in voices(2, 0)]
+    for recording, waveform in zip(recordings, expected):
+        np.testing.assert_allclose(recording / 32767, waveform.clip(-1, 1), atol=1e-4)
+    with pytest.raises(ValueError, match="make the corpus first"):
+        codec_stages.load_sources(tmp_path, ("hibari",))
+
+
+def test_glosses_become_sentences_without_the_held_out_ones(tmp_path, monkeypatch):
+    gloss = '00001 | a dwelling (or home) that   serves as living quarters; "he has a good reputation"; "rape it and kill it"\n'
+    (tmp_path / "data.noun").write_text(gloss, encoding="latin1")
+    monkeypatch.setattr("examples.tiny_family.corpus.WORDNET", tmp_path)
+    assert sorted(read_sentences(None)) == [
+        "A dwelling that serves as living quarters.",
+        "He has a good reputation.",
+    ]
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text("He has a good reputation\n")
+    assert read_sentences(held_out) == ["A dwelling that serves as living quarters."]
+
+
+def test_warped_voices_differ_and_stay_the_same():
+    assert WarpedVoice.number(7) == WarpedVoice.number(7) != WarpedVoice.number(8)
+    pitches = [WarpedVoice.number(number).pitch for number in range(50)]
+    assert 0.5 <= min(pitches) < 0.6 and 1.2 < max(pitches) <= 1.35
