@@ -20,7 +20,7 @@ from transformers_moss_tts import bundled_model, training
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", help="folder, table or dataset")
-    parser.add_argument("--model", default=str(bundled_model()), help="folder or Hub id of a generator")
+    parser.add_argument("--model", default=bundled_model(), help="folder or Hub id of a generator")
     parser.add_argument("--codec", help="folder or Hub id of the codec, if not the one that the model names")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch-size", type=int, default=4, help="samples a step and device")

@@ -20,7 +20,7 @@ from transformers_moss_tts import bundled_model, training
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", help="folder, table or dataset with at least two recordings")
-    parser.add_argument("--model", default=str(bundled_model()), help="folder or Hub id of a generator")
+    parser.add_argument("--model", default=bundled_model(), help="folder or Hub id of a generator")
     parser.add_argument("--codec", help="folder or Hub id of the codec, if not the one that the model names")
     parser.add_argument("--language", help='language of a table without `language`, for example "English"')
     parser.add_argument("--steps", type=int, default=300)

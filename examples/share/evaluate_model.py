@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
 
     suite = Sentences(args.sentences, references=[args.reference])
-    summary = evaluate(args.model or str(bundled_model()), suite, args.output, mos=None)
+    summary = evaluate(args.model or bundled_model(), suite, args.output, mos=None)
     for group, measured in summary["groups"].items():
         for name, value in measured.items():
             print(f"{group}: {name} {value['value']:.3f}")

@@ -45,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
 
     args.output.mkdir(parents=True, exist_ok=True)
-    synthesizer = pipeline("text-to-speech", model=args.model or str(bundled_model()))
+    synthesizer = pipeline("text-to-speech", model=args.model or bundled_model())
     rate = synthesizer.processor.model_config.sampling_rate
     options = {"seed": args.seed} | ({} if args.model else BUNDLED_OPTIONS)
     waveforms = []

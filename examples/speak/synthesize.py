@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    speak = pipeline("text-to-speech", model=args.model or str(bundled_model()), device=args.device)
+    speak = pipeline("text-to-speech", model=args.model or bundled_model(), device=args.device)
     content = [{"type": "text", "text": args.text}]
     if args.reference:
         content.insert(0, {"type": "audio", "audio": args.reference})

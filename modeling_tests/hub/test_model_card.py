@@ -117,7 +117,7 @@ def test_what_was_measured_on_different_data_stays_apart_in_the_metadata(generat
 
 def test_bundled_models_are_named_as_such(generator, adapter):
     card = render_model_card(generator, replace(FACTS, repo_id=None))
-    assert 'model=str(bundled_model("my-voice"))' in card.text and "me/my-voice" not in card.text
+    assert 'model=bundled_model("my-voice")' in card.text and "me/my-voice" not in card.text
     card = render_model_card(adapter, replace(FACTS, repo_id=None, base_model="moss-tts-tiny"))
     assert 'AutoProcessor.from_pretrained(bundled_model("moss-tts-tiny"))' in card.text
     assert 'PeftModel.from_pretrained(base, bundled_model("my-voice"))' in card.text

@@ -43,7 +43,7 @@ def run(*arguments: object, example: str = "adapt_speaker") -> str:
 
 @pytest.mark.parametrize(("bf16", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
 def test_a_model_that_lies_in_half_precision_trains_in_another(bf16, dtype):
-    assert load_model(str(bundled_model()), bf16).dtype == dtype
+    assert load_model(bundled_model(), bf16).dtype == dtype
 
 
 def test_a_speaker_is_learned(checkpoint, tmp_path):
@@ -104,7 +104,7 @@ def test_a_codec_learns_a_speaker(checkpoint, tmp_path):
     assert [setting["lora_alpha"] for setting in settings] == [0.5 * 2 * settings[0]["r"]] * 2
     assert all(name.startswith(("decoder.4.", "decoder.6.")) for name in settings[0]["target_modules"])
 
-    speak = pipeline("text-to-speech", model=str(bundled_model()))
+    speak = pipeline("text-to-speech", model=bundled_model())
     options = {"generate_kwargs": {"max_new_tokens": 40, "seed": 0}}
     plain = speak("Hello.", **options)["audio"]
     speak.processor.audio_tokenizer = PeftModel.from_pretrained(speak.processor.audio_tokenizer, output / "adapter")
@@ -120,7 +120,7 @@ def test_a_codec_learns_a_speaker(checkpoint, tmp_path):
 
 def test_a_generator_learns_from_what_it_clones(tmp_path):
     voices = [
-        bundled_model("moss-audio-tokenizer-tiny-bm-george") / "voice.ogg",
+        Path(bundled_model("moss-audio-tokenizer-tiny-bm-george"), "voice.ogg"),
         ROOT / "examples/assets/reference.ogg",
     ]
     rows = [{"audio": str(voice), "text": "Hello.", "speaker": "anna"} for voice in voices]
@@ -169,7 +169,7 @@ def test_a_recording_is_timed_as_a_reading():
         load_audio(path, 24000)
         for path in (
             ROOT / "examples/assets/reference.ogg",
-            bundled_model("moss-audio-tokenizer-tiny-bm-george") / "voice.ogg",
+            Path(bundled_model("moss-audio-tokenizer-tiny-bm-george"), "voice.ogg"),
         )
     )
     half = len(speech) // 2
@@ -194,7 +194,7 @@ def test_a_recording_is_timed_as_a_reading():
 
 
 def test_a_codec_learns_from_what_a_generator_says(tmp_path):
-    speak = pipeline("text-to-speech", model=str(bundled_model()))
+    speak = pipeline("text-to-speech", model=bundled_model())
     for number, text in enumerate(("The birds sing in the morning.", "The children play in the garden.")):
         speech = speak(text, generate_kwargs={"max_new_tokens": 80, "seed": 1})
         speak.processor.save_audio(speech["audio"], tmp_path / f"{number}.wav")

@@ -18,27 +18,35 @@ from pathlib import Path
 
 
 DEFAULT_MODEL = "moss-tts-tiny"
-# Of a model or codec, or of an adapter.
+# Configuration of a model or codec, and of an adapter.
 _CONFIGS = ("config.json", "adapter_config.json")
+# In a wheel the models lie beside the modules, in a checkout at its root.
+_PACKAGE = Path(__file__).parent
+_FOLDERS = (_PACKAGE / "model_cards", _PACKAGE.parents[1] / "model_cards")
 
 
-def bundled_model(name: str = DEFAULT_MODEL) -> Path:
+def bundled_model(name: str = DEFAULT_MODEL) -> str:
     """
     Folder of a bundled model, codec or adapter, for `from_pretrained` and `pipeline`.
 
     Raises:
         ValueError: if no model of this name is bundled.
     """
-    package = Path(__file__).parent
-    # In a wheel beside the modules, in a checkout at its root.
-    folders = [package / "model_cards", package.parents[1] / "model_cards"]
-    for folder in folders:
-        if any((folder / name / config).is_file() for config in _CONFIGS):
-            return folder / name
-    known = sorted(
-        {path.parent.name for folder in folders for config in _CONFIGS for path in folder.glob(f"*/{config}")}
-    )
-    raise ValueError(f"There is no bundled model {name!r}; there are {', '.join(known) or 'none'}.")
+    known = bundled_models()
+    if name not in known:
+        raise ValueError(f"There is no bundled model {name!r}; there are {', '.join(sorted(known)) or 'none'}.")
+    return known[name]
 
 
-__all__ = ["bundled_model"]
+def bundled_models() -> dict[str, str]:
+    """Folders of all bundled models, codecs and adapters, by their names."""
+    files = [path for folder in _FOLDERS for config in _CONFIGS for path in folder.glob(f"*/{config}")]
+    return {path.parent.name: str(path.parent) for path in reversed(files)}
+
+
+def find_model(name: str) -> str:
+    """Folder of a bundled model of the name, if there is one and no folder of the name; else the name itself."""
+    return name if Path(name).exists() else bundled_models().get(name, name)
+
+
+__all__ = ["bundled_model", "bundled_models", "find_model"]

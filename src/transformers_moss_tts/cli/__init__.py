@@ -11,34 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""The subcommands of `moss-tts`, one module each with `run(args)`; `moss_tts_command` reads the arguments and imports them."""
 
-"""The command `moss-tts`: one module a subcommand, with `build_parser()` and `run(args)`."""
-
-import sys
-
-from transformers.utils import logging
-
-from . import evaluate, speak, upload
+from moss_tts_command import main
 
 
-# `moss-tts TEXT` is short for `moss-tts speak TEXT`.
-DEFAULT_COMMAND = "speak"
-COMMANDS = {"speak": speak, "evaluate": evaluate, "upload": upload}
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    name, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else (DEFAULT_COMMAND, argv)
-    command = COMMANDS[name]
-    args = command.build_parser().parse_args(rest)
-    logging.disable_progress_bar()
-    try:
-        command.run(args)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(f"moss-tts: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    return 0
+__all__ = ["main"]

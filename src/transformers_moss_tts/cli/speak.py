@@ -11,41 +11,24 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""`moss-tts speak`: speaks a text."""
 
-"""`moss-tts TEXT`: speaks a text."""
-
-import argparse
+import contextlib
 import sys
 import time
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import pipeline
 from transformers.generation.streamers import BaseStreamer
+from transformers.utils import logging
 
-from ..audio_io import save_audio
-from ..bundled_models import bundled_model
-
-
-_EXAMPLES = """\
-examples:
-  moss-tts "Hello there." -o hello.wav
-  moss-tts "Hello there." -o hello.wav --reference voice.wav --duration 2
-  moss-tts --text-file story.txt -o story.flac --model OpenMOSS-Team/MOSS-TTS --device cuda
-  echo "Hello there." | moss-tts -o hello.wav
-
-other commands, each with --help:
-  moss-tts evaluate   measures a model or codec
-  moss-tts upload     uploads a model, codec or adapter to the Hub
-A text that is the name of a command follows this one's: moss-tts speak "upload"
-
-exit codes:
-  0  the audio was written
-  1  the model, the reference or the text could not be used; the reason is on standard error
-  2  wrong arguments
-  130  interrupted
-"""
+from ..audio_io import load_audio, save_audio
+from ..bundled_models import DEFAULT_MODEL
+from ..loading.checkpoints import load_generator
+from ..utils.text_files import decode_text, read_text
 
 
 class _FrameBar(BaseStreamer):
@@ -64,85 +47,83 @@ class _FrameBar(BaseStreamer):
         self.bar.refresh()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="moss-tts",
-        description="Speaks a text.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    said = parser.add_mutually_exclusive_group()
-    said.add_argument("text", nargs="?", help="what to say; standard input if neither this nor --text-file is given")
-    said.add_argument("--text-file", help="file with what to say, - for standard input")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="wav, flac, mp3, ogg or opus file")
-    parser.add_argument("--model", help="folder or Hub id of a generator; the bundled one by default")
-    parser.add_argument("--reference", help="recording of the voice to clone, file or URL")
-    parser.add_argument("--language", help='name of the language, for example "English"')
-    parser.add_argument("--duration", type=_seconds, help="length wanted, in seconds")
-    parser.add_argument("--seed", type=int, help="of the sampling; drawn anew by default")
-    parser.add_argument("--device", help="for example cpu, cuda, cuda:1; the fastest there is by default")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    return parser
-
-
-def _seconds(value: str) -> float:
-    seconds = float(value)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0 seconds, got {value}")
-    return seconds
-
-
-def read_text(args: argparse.Namespace) -> str:
+def run(args: Namespace) -> None:
     """
+    Speaks a text and writes the audio.
+
     Raises:
-        OSError: if the file cannot be read.
-        ValueError: if there is nothing to say, or the file is no UTF-8 text.
+        OSError, ValueError, TypeError: if the text, a reference, the model or the output cannot be used.
+        RuntimeError: if the checkpoint is damaged, nothing was spoken, or the speech was cut and `allow_cut` is not set; in
+            the last case the audio is written.
     """
+    text = _text(args)
+    for reference in args.reference or []:
+        # What cannot be read is known before the model is loaded; a download is not made twice.
+        if not reference.startswith(("http://", "https://")):
+            load_audio(reference, 16000)
+    # The bar of the frames is the one to watch.
+    logging.disable_progress_bar()
+    model, processor = load_generator(args.model or DEFAULT_MODEL, args.device)
+    inputs = processor(text=text, reference=args.reference, language=args.language, duration_seconds=args.duration)
+    frames = None if args.duration is None else round(args.duration * processor.frame_rate)
+    options: dict[str, Any] = {
+        name: value for name in ("seed", "max_new_tokens") if (value := getattr(args, name)) is not None
+    }
+    start = time.perf_counter()
+    with tqdm(total=frames, unit=" frames", desc="speaking", disable=args.quiet, file=sys.stderr) as bar:
+        with _quiet():
+            outputs = model.generate(
+                **inputs.to(model.device), streamer=_FrameBar(bar), return_dict_in_generate=True, **options
+            )
+        waveform = processor.decode(outputs)[0]
+    took = time.perf_counter() - start
+    rate = processor.audio_tokenizer.config.sampling_rate
+    was_cut = bool(outputs.reached_limit.any())
+    limit = f"within {len(outputs.sequences[0]) - inputs['input_ids'].shape[1]} steps"
+    if waveform.shape[-1] == 0:
+        raise RuntimeError(
+            f"No sound was spoken {limit}: raise `--max-new-tokens`."
+            if was_cut
+            else "The model ended without a sound."
+        )
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_audio(waveform, args.output, rate)
+    seconds = waveform.shape[-1] / rate
+    print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {_speed(seconds, took)} than real time")
+    if was_cut and not args.allow_cut:
+        raise RuntimeError(
+            f"The speech in {str(args.output)!r} did not end {limit} and was cut: raise `--max-new-tokens`, or accept it "
+            "with `--allow-cut`."
+        )
+
+
+def _text(args: Namespace) -> str:
     if args.text is not None:
         text = args.text
-    elif args.text_file is None or args.text_file == "-":
-        text = sys.stdin.read()
+    elif args.text_file not in (None, "-"):
+        text = read_text(args.text_file)
     else:
-        text = Path(args.text_file).read_text(encoding="utf-8")
+        # Bytes where there are some: in the C locale Python takes any for text.
+        stream = getattr(sys.stdin, "buffer", None)
+        text = sys.stdin.read() if stream is None else decode_text(stream.read(), "The standard input")
     if not text.strip():
         raise ValueError("There is nothing to say: the text is empty.")
+    if not text.isascii():
+        # Arguments that are no UTF-8 come as lone surrogates.
+        decode_text(text.encode("utf-8", "surrogatepass"), "The text")
     return text.strip()
 
 
-def _load(model: str, device: str | None):
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the warning of a speech that was cut from those who are told by the command."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
-        return pipeline("text-to-speech", model=model, device=device)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The model {model!r} could not be loaded: {error}") from error
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
-def run(args: argparse.Namespace) -> None:
-    """
-    Speaks and writes what the arguments ask for.
-
-    Raises:
-        OSError, ValueError, TypeError, RuntimeError: if the text, the reference or the model cannot be used.
-    """
-    text = read_text(args)
-    speak = _load(args.model or str(bundled_model()), args.device)
-    content = [{"type": "text", "text": text}]
-    if args.reference is not None:
-        content.insert(0, {"type": "audio", "audio": args.reference})
-    message = {
-        "role": "user",
-        "content": content,
-        "language": args.language,
-        "duration_seconds": args.duration,
-    }
-    frames = None if args.duration is None else round(args.duration * speak.processor.frame_rate)
-    start = time.perf_counter()
-    with tqdm(total=frames, unit=" frames", desc="speaking", disable=args.quiet, file=sys.stderr) as bar:
-        options = {"streamer": _FrameBar(bar)}
-        if args.seed is not None:
-            options["seed"] = args.seed
-        speech = speak([message], generate_kwargs=options)
-    took = time.perf_counter() - start
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    save_audio(speech["audio"], args.output, speech["sampling_rate"])
-    seconds = speech["audio"].shape[-1] / speech["sampling_rate"]
-    print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {seconds / took:.1f} times faster than real time")
+def _speed(seconds: float, took: float) -> str:
+    return f"{seconds / took:.1f} times faster" if seconds >= took else f"{took / max(seconds, 1e-9):.1f} times slower"

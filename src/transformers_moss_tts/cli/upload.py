@@ -14,44 +14,17 @@
 
 """`moss-tts upload FOLDER REPOSITORY`: uploads a model, codec or adapter to the Hub."""
 
-import argparse
-from pathlib import Path
+from argparse import Namespace
 
-from huggingface_hub.utils import enable_progress_bars, validate_repo_id
+from huggingface_hub.utils import validate_repo_id
 from tqdm.auto import tqdm
 
 from ..hub import list_files, upload
 
 
-_EPILOG = """\
-examples:
-  moss-tts upload runs/tts/model you/your-voice --dry-run
-  moss-tts upload runs/tts/model you/your-voice --private
-
-It takes the token of `hf auth login`, or of the variable HF_TOKEN. Started again after a failure, it goes on where it was.
-"""
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="moss-tts upload",
-        description="Uploads a folder to a model repository of the Hub.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="what save_pretrained wrote, with its model card")
-    parser.add_argument("repository", help="namespace/name; made if there is none")
-    parser.add_argument("--dry-run", action="store_true", help="list the files and their sizes, upload nothing")
-    parser.add_argument("--private", action="store_true", default=None, help="make the repository private")
-    parser.add_argument("--revision", help="branch to upload to, made if there is none")
-    parser.add_argument("--create-pr", action="store_true", help="open a pull request")
-    parser.add_argument("--message", help="summary of the commit")
-    return parser
-
-
-def run(args: argparse.Namespace) -> None:
+def run(args: Namespace) -> None:
     """
-    Uploads, or lists, what the arguments ask for.
+    Uploads the files of a folder, or lists them.
 
     Raises:
         OSError, ValueError: see [`~transformers_moss_tts.hub.upload`].
@@ -63,8 +36,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"{tqdm.format_sizeof(sum(files.values()), 'B'):>7}  in {len(files)} files")
     if args.dry_run:
         return
-    # The command turns off those of loading.
-    enable_progress_bars()
     commit = upload(
         args.folder,
         args.repository,

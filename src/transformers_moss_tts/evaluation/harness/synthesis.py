@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor
 
-from ... import MossAudioTokenizerConfig
 from ...audio_io import load_audio
+from ...loading.checkpoints import load_generator
 from ..measures.text_errors import counts_characters, language_name
 from ..scorers import RATE
 from .utterances import Utterance
@@ -170,53 +169,20 @@ def load_synthesizer(
     generate_kwargs: dict[str, Any] | None = None,
 ) -> Synthesizer:
     """
-    Loads a generator with its codec.
+    Loads a generator with its codec, see [`~transformers_moss_tts.loading.checkpoints.load_generator`].
 
     Args:
-        name (`str`): folder or Hub id.
+        name (`str`): folder, Hub id or name of a bundled model.
+        language (`str`): code of the language.
         device (`str`, *optional*): the fastest there is by default.
         dtype (`str`, *optional*): such as "bfloat16"; the checkpoint's by default.
+        generate_kwargs (`dict`, *optional*): further arguments of `generate`.
 
     Raises:
         ValueError: if there is no such generator.
+        RuntimeError: if its checkpoint is damaged.
     """
-    if _is_codec(name):
-        raise ValueError(f"{name!r} is a codec: only the suite 'codec' takes one, the others need a generator.")
-    processor = _loaded(AutoProcessor, name)
-    model = _loaded(AutoModelForTextToWaveform, name, **({} if dtype is None else {"dtype": dtype}))
-    model = model.eval().to(device or _fastest_device())
-    if processor.audio_tokenizer is not None:
-        processor.audio_tokenizer.to(model.device)
-    return Synthesizer(model, processor, language, generate_kwargs)
-
-
-def load_codec(name: str, device: str | None = None, dtype: str | None = None) -> Codec:
-    """
-    Loads a codec, or that of a generator.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    codec = _loaded(AutoModel, name) if _is_codec(name) else _loaded(AutoProcessor, name).audio_tokenizer
-    if codec is None:
-        raise ValueError(f"The generator {name!r} has no codec: give the codec's own folder or Hub id.")
-    dtype = codec.dtype if dtype is None else getattr(torch, dtype)
-    return Codec(codec.eval().to(device or _fastest_device(), dtype))
-
-
-def _is_codec(name: str) -> bool:
-    return isinstance(_loaded(AutoConfig, name), MossAudioTokenizerConfig)
-
-
-def _loaded(auto_class, name: str, **kwargs):
-    try:
-        return auto_class.from_pretrained(name, **kwargs)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The model {name!r} could not be loaded: {error}") from error
-
-
-def _fastest_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return Synthesizer(*load_generator(name, device, dtype), language, generate_kwargs)
 
 
 def _describe(model) -> str:
@@ -226,4 +192,4 @@ def _describe(model) -> str:
     return f"{type(model).__name__}, {size / 1e6:.1f} M parameters, {str(model.dtype).removeprefix('torch.')}, {device}{threads}"
 
 
-__all__ = ["Codec", "RecordedSpeech", "Speech", "Synthesizer", "Task", "load_codec", "load_synthesizer"]
+__all__ = ["Codec", "RecordedSpeech", "Speech", "Synthesizer", "Task", "load_synthesizer"]

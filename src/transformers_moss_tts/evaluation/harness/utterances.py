@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...utils.text_files import read_text
+
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 # Characters of ids that are safe in the name of a file on every system.
@@ -166,7 +168,7 @@ _READERS = {".lst": _read_meta, ".txt": _read_sentences, ".jsonl": _read_table}
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    lines = read_text(path).split("\n")
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 

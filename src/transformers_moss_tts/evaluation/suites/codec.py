@@ -22,12 +22,13 @@ import numpy as np
 import torch
 
 from ...audio_io import load_audio
+from ...loading.checkpoints import load_codec
 from ...utils.spectrograms import draw_spectrograms
 from ..harness import published
 from ..harness.metrics import NONE, Metric, Record, Table, grouped, metric_table
 from ..harness.plots import draw_codec
 from ..harness.scoring import Scorers
-from ..harness.synthesis import Codec, Speech, Task, load_codec
+from ..harness.synthesis import Codec, Speech, Task
 from ..harness.utterances import read_utterances
 from ..measures.kmeans_codec import KMeansCodec
 from ..measures.signals import compare_signals
@@ -79,7 +80,7 @@ class CodecReconstruction(Suite):
     ) -> Codec:
         if generate_kwargs:
             raise ValueError(f"A codec generates nothing: it does not take {', '.join(generate_kwargs)}.")
-        codec = load_codec(model, device, dtype)
+        codec = Codec(load_codec(model, device, dtype))
         counts = self.codebook_counts(codec.model.config)
         self._floor = None if self.floor_recordings is None else self._learn_floor(codec.model.config, max(counts))
         return codec

@@ -1,0 +1,40 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Devices by name."""
+
+import torch
+
+
+def find_device(name: str | None = None) -> torch.device:
+    """
+    The device of a name, or the fastest one.
+
+    Args:
+        name (`str`, *optional*): such as "cpu" or "cuda:1"; by default a GPU where there is one.
+
+    Raises:
+        ValueError: if nothing can be computed on the device here.
+    """
+    if name is None:
+        is_mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if is_mps else "cpu")
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"The device {name!r} cannot be used here: {reason}") from error
+    return torch.device(name)
+
+
+__all__ = ["find_device"]
