@@ -95,7 +95,7 @@ class StepSampler:
         self.parameters = generation_config
         self.generator = None
         if generation_config.seed is not None:
-            self.generator = torch.Generator(history.device).manual_seed(generation_config.seed)
+            self.generator = torch.Generator(history.device).manual_seed(int(generation_config.seed))
         self.text_penalty = getattr(generation_config, "text_repetition_penalty", 1.0)
         self.text_history = self.code_history = None
         if self.text_penalty != 1.0:
