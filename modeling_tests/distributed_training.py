@@ -19,7 +19,7 @@ from tiny_models import GOLDEN_TTS, golden_processor
 from transformers import Trainer, TrainingArguments
 
 from transformers_moss_tts import MossTTSDelayModel
-from transformers_moss_tts.training import MossTTSDataCollator, lora_target_modules, report_channel_weights
+from transformers_moss_tts.training import MossTTSDataCollator, lora_target_modules, paper_stream_weights
 
 
 KINDS = ("full", "lora")
@@ -68,7 +68,7 @@ def train(kind: str, folder: Path) -> Trainer:
         model,
         arguments,
         train_dataset=rows(),
-        data_collator=MossTTSDataCollator(golden_processor(), report_channel_weights(8)),
+        data_collator=MossTTSDataCollator(golden_processor(), paper_stream_weights(8)),
     )
     trainer.train()
     trainer.save_model(str(folder / kind / "model"))

@@ -34,11 +34,11 @@ def main() -> None:
     settings |= {"per_device_train_batch_size": args.batch_size, "gradient_checkpointing": args.gradient_checkpointing}
     settings |= {"remove_unused_columns": False, "logging_steps": 10, "save_steps": 0.1, "report_to": "tensorboard"}
     processor = AutoProcessor.from_pretrained(args.model, codec_path=args.codec)
-    table = training.encode_codes(training.load_rows(args.recordings), processor)
+    table = training.encode_recordings(training.load_table(args.recordings), processor)
     share = 0.5 if "speaker" in table.column_names else 0.0
     # The optimizer needs weights in float32, also where the checkpoint has them in bfloat16.
     model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype=torch.float32)
-    weights = training.report_channel_weights(processor.model_config.n_vq)
+    weights = training.paper_stream_weights(processor.model_config.n_vq)
     trainer = Trainer(
         model,
         TrainingArguments(str(args.output), **settings),

@@ -32,24 +32,24 @@ def main() -> None:
     settings |= {"per_device_train_batch_size": args.batch_size, "remove_unused_columns": False, "logging_steps": 10}
     settings |= {"eval_strategy": "steps", "eval_steps": 0.1, "save_steps": 0.1, "report_to": "tensorboard"}
     processor = AutoProcessor.from_pretrained(args.model, codec_path=args.codec)
-    table = training.load_rows(args.recordings)
+    table = training.load_table(args.recordings)
     if args.language and "language" not in table.column_names:
         table = table.add_column("language", [args.language] * len(table))
-    parts = training.encode_codes(table, processor).train_test_split(test_size=0.1, seed=0)
+    parts = training.encode_recordings(table, processor).train_test_split(test_size=0.1, seed=0)
 
     model = AutoModelForTextToWaveform.from_pretrained(args.model)
     targets = training.lora_target_modules(model, "all")
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=targets))
     model.print_trainable_parameters()
-    weights = training.report_channel_weights(processor.model_config.n_vq)
+    weights = training.paper_stream_weights(processor.model_config.n_vq)
     trainer = Trainer(
         model,
         TrainingArguments(str(args.output), **settings),
         data_collator=training.MossTTSDataCollator(processor, weights),
         train_dataset=training.TrainingSamples(parts["train"], processor),
         eval_dataset=training.TrainingSamples(parts["test"], processor),
-        compute_metrics=training.channel_loss_metrics,
-        preprocess_logits_for_metrics=training.keep_channel_losses,
+        compute_metrics=training.stream_loss_metrics,
+        preprocess_logits_for_metrics=training.keep_stream_losses,
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.output)))
     trainer.save_model(str(args.output / "adapter"))

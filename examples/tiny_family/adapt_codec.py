@@ -28,7 +28,7 @@ from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from transformers_moss_tts.audio_io import load_audio
-from transformers_moss_tts.training import load_rows
+from transformers_moss_tts.training import load_table
 from transformers_moss_tts.training.codec.losses import ReconstructionLoss
 
 from .adapt_speaker import select_speaker, weaken
@@ -126,7 +126,7 @@ def heard_pairs(
 def aligned_pairs(folder: str, codec: PreTrainedModel, codebooks: int | None) -> list[Pair]:
     """What align_readings.py wrote."""
     rate, hop = codec.config.sampling_rate, codec.config.downsample_rate
-    rows = load_rows(folder)
+    rows = load_table(folder)
     return [
         _whole_frames(np.array(row["codes"]).T[:codebooks], load_audio(row["audio"], rate), hop)
         for row in tqdm(rows, desc="aligned")
@@ -174,7 +174,7 @@ def main() -> None:
     set_seed(args.seed)
     codec = AutoModel.from_pretrained(args.codec, dtype=torch.float32)
     config = codec.config
-    rows = select_speaker(load_rows(args.recordings), args.speaker, None)
+    rows = select_speaker(load_table(args.recordings), args.speaker, None)
     recordings = read_recordings(rows, args.minutes, config.sampling_rate)
     seconds = sum(map(len, recordings)) / config.sampling_rate
     print(f"{len(recordings)} recordings of {seconds / 60:.1f} minutes")

@@ -34,12 +34,12 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers_moss_tts.training import (
     MossTTSDataCollator,
     TrainingSamples,
-    channel_loss_metrics,
-    encode_codes,
-    keep_channel_losses,
-    load_rows,
+    encode_recordings,
+    keep_stream_losses,
+    load_table,
     lora_target_modules,
-    report_channel_weights,
+    paper_stream_weights,
+    stream_loss_metrics,
 )
 
 
@@ -140,9 +140,9 @@ def main() -> None:
         seed=args.seed,
     )
     processor = AutoProcessor.from_pretrained(args.model, codec_path=args.codec)
-    rows = select_speaker(load_rows(args.recordings), args.speaker, args.language)
+    rows = select_speaker(load_table(args.recordings), args.speaker, args.language)
     with training.main_process_first(desc="codes"):
-        rows = encode_codes(rows, processor, num_proc=args.num_proc, cache_dir=args.output / "codes")
+        rows = encode_recordings(rows, processor, num_proc=args.num_proc, cache_dir=args.output / "codes")
     rows = select_minutes(rows, args.minutes, processor.frame_rate)
     parts = rows.train_test_split(test_size=max(1, len(rows) // 10), seed=args.seed)
     samples = {
@@ -160,11 +160,11 @@ def main() -> None:
     trainer = Trainer(
         model,
         training,
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(processor.model_config.n_vq)),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(processor.model_config.n_vq)),
         train_dataset=samples["train"],
         eval_dataset=samples["test"],
-        compute_metrics=channel_loss_metrics,
-        preprocess_logits_for_metrics=keep_channel_losses,
+        compute_metrics=stream_loss_metrics,
+        preprocess_logits_for_metrics=keep_stream_losses,
         callbacks=[WeakenedCheckpoints(args.strength)],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.output)))

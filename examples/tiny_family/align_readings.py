@@ -11,7 +11,7 @@ recording is read several times, half of them with one of the recordings as refe
 speech makes of both (of Whisper, which hears words more than voices) finds which moments belong together; readings that are too
 unlike are left out. Frames of the recording's spectrum are put where the reading has them, and Griffin and Lim's algorithm makes
 them a waveform: for losses that look at magnitudes, and not to be listened to. Recordings are what adapt_speaker.py takes. OUTPUT
-is a folder that `load_rows` opens: `audio`, `text`, `codes`, `cost` of the alignment. Needs `pip install '.[eval,train]'`.
+is a folder that `load_table` opens: `audio`, `text`, `codes`, `cost` of the alignment. Needs `pip install '.[eval,train]'`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from transformers_moss_tts.audio_io import load_audio, save_audio
 from transformers_moss_tts.evaluation import load_scorer
 from transformers_moss_tts.evaluation.measures.text_errors import language_name
 from transformers_moss_tts.evaluation.scorers import RATE, ShortWindowWhisper
-from transformers_moss_tts.training import encode_codes, load_rows
+from transformers_moss_tts.training import encode_recordings, load_table
 from transformers_moss_tts.utils.atomic_files import replacing
 
 from .adapt_speaker import select_minutes, select_speaker
@@ -109,9 +109,9 @@ def main() -> None:
     model = AutoModelForTextToWaveform.from_pretrained(args.model).eval()
     encoder = load_scorer("asr", "whisper-base-short")
     rate = processor.model_config.sampling_rate
-    rows = select_speaker(load_rows(args.recordings), args.speaker, None)
+    rows = select_speaker(load_table(args.recordings), args.speaker, None)
     rows = rows.add_column("recording", rows["audio"])
-    rows = select_minutes(encode_codes(rows, processor), args.minutes, processor.frame_rate)
+    rows = select_minutes(encode_recordings(rows, processor), args.minutes, processor.frame_rate)
     waveforms = [load_audio(audio, rate) for audio in rows["recording"]]
     recorded = [features_of(waveform, rate, encoder) for waveform in tqdm(waveforms, desc="recordings")]
 

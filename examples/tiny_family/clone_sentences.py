@@ -25,7 +25,7 @@ from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer
 from transformers_moss_tts.evaluation.measures.text_errors import count_errors, language_name
 from transformers_moss_tts.evaluation.scorers import RATE, SpeechRecognizer
-from transformers_moss_tts.training import encode_codes, load_rows
+from transformers_moss_tts.training import encode_recordings, load_table
 from transformers_moss_tts.utils.atomic_files import replacing
 
 from .adapt_speaker import select_minutes, select_speaker
@@ -82,8 +82,8 @@ def main() -> None:
         raise SystemExit(f"There are no sentences in {args.sentences}.")
     processor = AutoProcessor.from_pretrained(args.model, codec_path=args.codec)
     model = AutoModelForTextToWaveform.from_pretrained(args.model).eval()
-    recordings = select_speaker(load_rows(args.recordings), args.speaker, None)
-    recordings = select_minutes(encode_codes(recordings, processor), args.minutes, processor.frame_rate)
+    recordings = select_speaker(load_table(args.recordings), args.speaker, None)
+    recordings = select_minutes(encode_recordings(recordings, processor), args.minutes, processor.frame_rate)
     print(f"{len(recordings)} recordings")
 
     draw, language = random.Random(args.seed), language_name(args.language)

@@ -88,13 +88,13 @@ class TimedSamples(TrainingSamples):
     recordings, references are `recorded_codes`.
     """
 
-    def __init__(self, rows, *args, **kwargs):
-        if "recorded_codes" in rows.column_names:
+    def __init__(self, table, *args, **kwargs):
+        if "recorded_codes" in table.column_names:
             self._reference_column = "recorded_codes"
-        super().__init__(rows, *args, **kwargs)
+        super().__init__(table, *args, **kwargs)
 
     def encode(self, index: int, draw: int) -> dict[str, Any]:
-        row = self.rows[self._kept[index] // len(self.serialisations)]
+        row = self.table[self._kept[index] // len(self.duration_conditioning)]
         return add_times(super().encode(index, draw), row, self.processor.frame_rate)
 
 

@@ -36,7 +36,7 @@ from transformers_moss_tts import (
     MossTTSLocalConfig,
     MossTTSLocalProcessor,
 )
-from transformers_moss_tts.training import MossTTSDataCollator, encode_codes, report_channel_weights
+from transformers_moss_tts.training import MossTTSDataCollator, encode_recordings, paper_stream_weights
 
 from .guided_training import GuidedDataCollator, GuidedTrainer
 from .metadata import key_of, read_keys, read_metadata
@@ -160,7 +160,7 @@ def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor,
     if not table.exists():
         rows.to_parquet(table)
     cache = output / "cache"
-    return encode_codes(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
+    return encode_recordings(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
 
 
 def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:
@@ -236,10 +236,10 @@ def main() -> None:
     lengths = [len(codes) for codes in plain["codes"]]
     shortest = [index for index, length in enumerate(lengths) if length <= SHORT_SECONDS * processor.frame_rate]
     sources = {
-        "plain": {"rows": plain, "processor": processor},
-        "short": {"rows": plain.select(shortest), "processor": processor},
-        "clone": {"rows": rows, "processor": processor, "reference_share": 1.0},
-        "plain_clone": {"rows": plain, "processor": processor, "reference_share": 1.0},
+        "plain": {"table": plain, "processor": processor},
+        "short": {"table": plain.select(shortest), "processor": processor},
+        "clone": {"table": rows, "processor": processor, "reference_share": 1.0},
+        "plain_clone": {"table": plain, "processor": processor, "reference_share": 1.0},
     }
     training = TrainingArguments(
         output_dir=str(args.output),
@@ -258,7 +258,7 @@ def main() -> None:
         seed=args.seed,
         **schedule_arguments(phases),
     )
-    weights = report_channel_weights(processor.model_config.n_vq)
+    weights = paper_stream_weights(processor.model_config.n_vq)
     trainer_class, options, collator = Trainer, {}, MossTTSDataCollator(processor, weights)
     if args.guidance:
         model.set_attn_implementation("eager")

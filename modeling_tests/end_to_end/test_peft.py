@@ -32,7 +32,7 @@ from transformers_moss_tts.training import (
     MossTTSDataCollator,
     TrainingSamples,
     lora_target_modules,
-    report_channel_weights,
+    paper_stream_weights,
 )
 
 
@@ -105,7 +105,7 @@ def test_an_adapter_is_trained_saved_and_merged(source, tmp_path):
             report_to="none",
             use_cpu=True,
         ),
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(processor.model_config.n_vq)),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(processor.model_config.n_vq)),
         train_dataset=samples,
     )
     trainer.train()

@@ -16,7 +16,7 @@ from transformers_moss_tts import (
     MossTTSLocalV1Model,
     MossTTSLocalV1Processor,
 )
-from transformers_moss_tts.training import MossTTSDataCollator, TrainingSamples, report_channel_weights
+from transformers_moss_tts.training import MossTTSDataCollator, TrainingSamples, paper_stream_weights
 
 
 VERSIONS = {"v1.0": tiny_local_v1, "v1.5": tiny_local}
@@ -236,8 +236,8 @@ def test_what_was_learned_by_heart_is_generated(golden_folder, tmp_path, version
             save_strategy="no",
             logging_steps=1000,
         ),
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(config.n_vq)),
-        train_dataset=TrainingSamples(rows, processor, serialisations=("none",)),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(config.n_vq)),
+        train_dataset=TrainingSamples(rows, processor, duration_conditioning=(False,)),
     )
     trainer.train()
     inputs = processor(text=list(rows["text"]))

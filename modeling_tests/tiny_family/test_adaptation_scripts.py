@@ -20,7 +20,7 @@ from examples.tiny_family.align_readings import align, features_of, retime
 from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import load_audio, save_audio
 from transformers_moss_tts.evaluation import load_scorer
-from transformers_moss_tts.training import load_rows
+from transformers_moss_tts.training import load_table
 
 
 ROOT = Path(__file__).parents[2]
@@ -130,9 +130,9 @@ def test_a_generator_learns_from_what_it_clones(tmp_path):
     table, output = tmp_path / "cloned.parquet", tmp_path / "run"
     arguments = [tmp_path, tmp_path / "sentences.txt", "--model", bundled_model(), "--output", table]
     run(*arguments, "--worst", "inf", example="clone_sentences")
-    assert len(load_rows(table)) == 4
+    assert len(load_table(table)) == 4
     printed = run(*arguments, "--worst", 0.8, example="clone_sentences")
-    cloned = load_rows(table)
+    cloned = load_table(table)
     # What no one understands is no example of how to speak.
     assert 2 <= len(cloned) <= 3 and set(cloned["text"]) <= set(sentences)
     assert f"{len(cloned)} of 4 sentences" in printed
@@ -202,7 +202,7 @@ def test_a_codec_learns_from_what_a_generator_says(tmp_path):
     aligned = tmp_path / "aligned"
     arguments = [tmp_path, "--model", bundled_model(), "--output", aligned, "--readings", 2]
     printed = run(*arguments, "--worst", 0.5, example="align_readings")
-    rows = load_rows(aligned)
+    rows = load_table(aligned)
     assert 1 <= len(rows) <= 4 and f"{len(rows)} of 4 readings" in printed
     samples = 24000 // 12.5
     assert all(len(load_audio(row["audio"], 24000)) == samples * len(row["codes"]) for row in rows)

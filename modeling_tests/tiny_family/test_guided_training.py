@@ -108,7 +108,7 @@ def guided_trainer(folder, phonemes: bool, max_steps: int) -> GuidedTrainer:
             use_cpu=True,
         ),
         data_collator=GuidedDataCollator(processor, phoneme_classes=phoneme_classes([PHONEMES]) if phonemes else None),
-        train_dataset=TimedSamples(Dataset.from_list(rows), processor, serialisations=("none",)),
+        train_dataset=TimedSamples(Dataset.from_list(rows), processor, duration_conditioning=(False,)),
         token_characters=torch.ones(len(processor.tokenizer), dtype=torch.long),
         text_bounds=(text[0], text[-1]),  # neither is in the template
         guided_layers=(0, 1),

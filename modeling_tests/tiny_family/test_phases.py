@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 from examples.tiny_family.guided_training import TimedSamples
 from examples.tiny_family.phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
 from transformers_moss_tts import MossTTSDelayModel
-from transformers_moss_tts.training import MossTTSDataCollator, encode_sample, report_channel_weights
+from transformers_moss_tts.training import MossTTSDataCollator, encode_sample, paper_stream_weights
 
 
 TEXTS = ("One.", "Two and three.", "Four, five and six.", "Seven.")
@@ -48,7 +48,7 @@ def trainer_of(folder, dataset, processor, **changes) -> Trainer:
     return Trainer(
         MossTTSDelayModel.from_pretrained(GOLDEN_TTS),
         TrainingArguments(output_dir=str(folder), **(settings | changes)),
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(8)),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(8)),
         train_dataset=dataset,
         processing_class=processor,
     )
@@ -56,7 +56,7 @@ def trainer_of(folder, dataset, processor, **changes) -> Trainer:
 
 def test_references_are_recordings_where_codes_are_distilled(processor):
     table = rows().map(lambda row: {"recorded_codes": [[1] * len(code) for code in row["codes"]]})
-    sample = TimedSamples(table, processor, serialisations=("none",), reference_share=1.0)[0]
+    sample = TimedSamples(table, processor, duration_conditioning=(False,), reference_share=1.0)[0]
     matches = [
         torch.equal(
             sample["input_ids"],
@@ -84,8 +84,8 @@ def phases(tmp_path) -> list[TrainingPhase]:
 
 def phased(phases, processor) -> PhasedSamples:
     sources = {
-        "plain": {"rows": rows(), "processor": processor},
-        "clone": {"rows": rows(), "processor": processor, "reference_share": 1.0},
+        "plain": {"table": rows(), "processor": processor},
+        "clone": {"table": rows(), "processor": processor, "reference_share": 1.0},
     }
     return PhasedSamples(phases, sources, batch_size=2, seed=3)
 
@@ -140,4 +140,4 @@ def test_schedules_that_are_none(phases, processor):
     with pytest.raises(ValueError, match="must begin with"):
         schedule_arguments([phases[0], phases[3]])
     with pytest.raises(ValueError, match="no sources clone"):
-        PhasedSamples(phases, {"plain": {"rows": rows(), "processor": processor}}, 2)
+        PhasedSamples(phases, {"plain": {"table": rows(), "processor": processor}}, 2)

@@ -13,10 +13,10 @@ from transformers_moss_tts import MossTTSDelayProcessor, MossTTSLocalProcessor, 
 from transformers_moss_tts.training import (
     MossTTSDataCollator,
     TrainingSamples,
-    channel_loss_metrics,
-    keep_channel_losses,
+    keep_stream_losses,
     lora_target_modules,
-    report_channel_weights,
+    paper_stream_weights,
+    stream_loss_metrics,
 )
 
 
@@ -77,7 +77,7 @@ def trainer_of(source, folder, kind="lora", dropout=0.0, packing=False, **change
     return Trainer(
         model,
         TrainingArguments(str(folder), **(settings | changes)),
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(processor.model_config.n_vq), packing),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(processor.model_config.n_vq), packing),
         train_dataset=rows_of(processor.model_config.n_vq),
     )
 
@@ -151,7 +151,7 @@ def test_samples_are_grouped_by_length(golden_folder, tmp_path):
     trainer = trainer_of(source, tmp_path, train_sampling_strategy="group_by_length", num_train_epochs=1, max_steps=-1)
     collate, lengths = trainer.data_collator, []
     trainer.data_collator = lambda samples: lengths.append([len(s["labels"]) for s in samples]) or collate(samples)
-    trainer.train_dataset = TrainingSamples(rows_of(8, count=64), processor_of(source), serialisations=("none",))
+    trainer.train_dataset = TrainingSamples(rows_of(8, count=64), processor_of(source), duration_conditioning=(False,))
     trained(trainer)
     # Of four samples drawn at random the longest has 38 positions more than the shortest on average.
     assert len(lengths) == 16 and np.mean([max(batch) - min(batch) for batch in lengths]) < 20
@@ -167,8 +167,8 @@ def test_evaluation_tells_the_loss_of_each_channel(source, kind, tmp_path):
         trainer.args,
         data_collator=trainer.data_collator,
         eval_dataset=rows_of(n_vq),
-        compute_metrics=channel_loss_metrics,
-        preprocess_logits_for_metrics=keep_channel_losses,
+        compute_metrics=stream_loss_metrics,
+        preprocess_logits_for_metrics=keep_stream_losses,
     )
     metrics = trainer.evaluate()
     with torch.no_grad():

@@ -111,11 +111,11 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedMode
                     "training with `label_smoothing_factor`, set it to 0: transformers' smoothing takes the labels of all "
                     "streams for those of the text."
                 )
-            return outputs
+            return _in_order(outputs)
         outputs.loss, outputs.channel_losses, outputs.channel_counts = self.loss_of(
             outputs.logits, outputs.audio_logits, labels, channelwise_loss_weight, num_items_in_batch
         )
-        return outputs
+        return _in_order(outputs)
 
     def loss_of(
         self,
@@ -139,6 +139,11 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedMode
             return sums.sum() / total, means, counts
         weights = torch.ones_like(sums) if channelwise_loss_weight is None else channelwise_loss_weight
         return weighted_loss(sums, counts, weights, num_items_in_batch), means, counts
+
+
+def _in_order(outputs: MossTTSOutputWithPast) -> MossTTSOutputWithPast:
+    """The outputs in the order of their declaration, as tuples and `Trainer` take them, not in that of their assignment."""
+    return MossTTSOutputWithPast(**outputs)
 
 
 __all__ = ["MossTTSPreTrainedModel"]

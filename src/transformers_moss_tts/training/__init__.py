@@ -13,8 +13,6 @@
 # limitations under the License.
 """Training of codec and generators from recordings. Needs the `train` extra."""
 
-from .channel_metrics import channel_loss_metrics, keep_channel_losses
-from .code_encoding import encode_codes, serialise_lengths
 from .codec import (
     CodecTrainer,
     CodecTrainingArguments,
@@ -23,10 +21,12 @@ from .codec import (
     initialize_linear,
     load_recordings,
 )
+from .collator import MossTTSDataCollator, encode_sample, paper_stream_weights
 from .lora_presets import lora_target_modules
-from .speech_table import load_rows
-from .tts_collator import MossTTSDataCollator, encode_sample, report_channel_weights
-from .tts_data import TrainingSamples
+from .recording_encoding import condition_on_duration, encode_recordings
+from .samples import TrainingSamples
+from .stream_metrics import keep_stream_losses, stream_loss_metrics
+from .tables import load_table
 
 
 __all__ = [
@@ -35,15 +35,15 @@ __all__ = [
     "MossTTSDataCollator",
     "RandomCrops",
     "TrainingSamples",
-    "channel_loss_metrics",
-    "encode_codes",
+    "condition_on_duration",
+    "encode_recordings",
     "encode_sample",
     "initialize_codebooks",
     "initialize_linear",
-    "keep_channel_losses",
+    "keep_stream_losses",
     "load_recordings",
-    "load_rows",
+    "load_table",
     "lora_target_modules",
-    "report_channel_weights",
-    "serialise_lengths",
+    "paper_stream_weights",
+    "stream_loss_metrics",
 ]

@@ -11,7 +11,7 @@ from datasets import Dataset
 from tiny_models import golden_processor, small_codec
 
 from transformers_moss_tts.audio_io import save_audio
-from transformers_moss_tts.training import TrainingSamples, encode_codes, encode_sample, load_rows
+from transformers_moss_tts.training import TrainingSamples, encode_recordings, encode_sample, load_table
 
 
 ROWS = [
@@ -65,26 +65,26 @@ def assert_is_corpus(rows, folder) -> None:
 )
 def test_tables_of_files(folder, name, write, streaming):
     write(folder / name, ROWS)
-    assert_is_corpus(load_rows(folder / name, streaming=streaming), folder)
+    assert_is_corpus(load_table(folder / name, streaming=streaming), folder)
     write(folder / f"metadata-0{(folder / name).suffix}", ROWS[:1])
     write(folder / f"metadata-1{(folder / name).suffix}", ROWS[1:])
-    assert_is_corpus(load_rows(folder, streaming=streaming), folder)
-    assert_is_corpus(load_rows(f"corpus/metadata-*{(folder / name).suffix}", streaming=streaming), folder)
+    assert_is_corpus(load_table(folder, streaming=streaming), folder)
+    assert_is_corpus(load_table(f"corpus/metadata-*{(folder / name).suffix}", streaming=streaming), folder)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_folders_of_other_kinds(folder, streaming, caplog):
     write_jsonl(folder / "metadata.jsonl", [{"file_name": row["audio"], "text": row["text"]} for row in ROWS])
-    assert_is_corpus(load_rows(folder, streaming=streaming), folder)
+    assert_is_corpus(load_table(folder, streaming=streaming), folder)
     (folder / "metadata.jsonl").unlink()
     for number, text in enumerate(("One.", " Two.\n")):
         (folder / "clips" / f"{number}.txt").write_text(text)
     with caplog.at_level(logging.WARNING):
-        assert_is_corpus(load_rows(folder, streaming=streaming), folder)
+        assert_is_corpus(load_table(folder, streaming=streaming), folder)
     assert "1 of 3 recordings have no .txt" in caplog.text
-    rows = load_rows(folder)
+    rows = load_table(folder)
     rows.save_to_disk(folder.parent / "saved")
-    assert_is_corpus(load_rows(folder.parent / "saved", streaming=streaming), folder)
+    assert_is_corpus(load_table(folder.parent / "saved", streaming=streaming), folder)
 
 
 def test_a_repository_of_the_hub(folder):
@@ -95,7 +95,7 @@ def test_a_repository_of_the_hub(folder):
     rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
     shutil.rmtree(folder / "clips")
     processor = golden_processor(small_codec())
-    encoded = encode_codes(load_rows(folder), processor, cache_dir=folder)
+    encoded = encode_recordings(load_table(folder), processor, cache_dir=folder)
     assert encoded["text"][:] == ["One.", "Two."] and [len(codes) for codes in encoded["codes"]] == [3, 4]
 
 
@@ -103,7 +103,7 @@ def test_paths_of_the_working_directory(folder):
     rows = [row | {"audio": f"corpus/{row['audio']}", "ref_audio": "corpus/clips/2.wav"} for row in ROWS]
     (folder / "tables").mkdir()
     write_jsonl(folder / "tables" / "rows.jsonl", rows)
-    assert load_rows(folder / "tables" / "rows.jsonl").to_list() == rows
+    assert load_table(folder / "tables" / "rows.jsonl").to_list() == rows
 
 
 REFERENCE_ROWS = {
@@ -126,9 +126,9 @@ def test_the_references_tables_load_as_they_are(folder, kind):
     fields = {name: row.get(name) for name in ("text", "language", "ambient_sound", "tokens", "instruction")}
     expected = encode_sample(processor, fields | {"codes": codes[0], "reference": references})
 
-    encoded = encode_codes(load_rows(folder / "train_raw.jsonl"), processor, cache_dir=folder)
-    serialisation = "none" if row.get("tokens") is None else "set"
-    sample = TrainingSamples(encoded, processor, serialisations=(serialisation,))[0]
+    encoded = encode_recordings(load_table(folder / "train_raw.jsonl"), processor, cache_dir=folder)
+    conditioning = (row.get("tokens") is not None,)
+    sample = TrainingSamples(encoded, processor, duration_conditioning=conditioning)[0]
     assert (sample["input_ids"] == expected["input_ids"]).all() and (sample["labels"] == expected["labels"]).all()
 
     # And what its prepare_data.py makes of them, on a machine that has no recordings.
@@ -139,8 +139,10 @@ def test_the_references_tables_load_as_they_are(folder, kind):
         prepared |= {"reference_audio_codes": [None if item is None else item.tolist() for item in references]}
     write_jsonl(folder / "train_with_codes.rank00000-of-00001.jsonl", [prepared])
     shutil.rmtree(folder / "clips")
-    encoded = encode_codes(load_rows(folder / "train_with_codes.rank*.jsonl"), golden_processor(), cache_dir=folder)
-    sample = TrainingSamples(encoded, processor, serialisations=(serialisation,))[0]
+    encoded = encode_recordings(
+        load_table(folder / "train_with_codes.rank*.jsonl"), golden_processor(), cache_dir=folder
+    )
+    sample = TrainingSamples(encoded, processor, duration_conditioning=conditioning)[0]
     assert (sample["input_ids"] == expected["input_ids"]).all() and (sample["labels"] == expected["labels"]).all()
 
 
@@ -157,13 +159,53 @@ def test_bad_sources(folder, source, message):
     write_csv(folder / "a.csv", ROWS)
     write_jsonl(folder / "b.jsonl", ROWS)
     with pytest.raises(ValueError, match=message):
-        load_rows(source)
+        load_table(source)
 
 
 def test_counts_of_a_csv_with_gaps(folder):
     write_csv(folder / "rows.csv", [ROWS[0] | {"tokens": 4}, ROWS[1] | {"tokens": ""}])
     processor = golden_processor(small_codec())
-    encoded = encode_codes(load_rows(folder / "rows.csv"), processor, cache_dir=folder)
+    encoded = encode_recordings(load_table(folder / "rows.csv"), processor, cache_dir=folder)
     assert encoded[0]["tokens"] == 4.0 and encoded[1]["tokens"] is None
     expected = encode_sample(processor, encoded[0] | {"tokens": 4})
     assert (encode_sample(processor, encoded[0])["input_ids"] == expected["input_ids"]).all()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "name,content,message",
+    [
+        ("rows.jsonl", b"", "no examples in .*rows.jsonl"),
+        ("rows.jsonl", b"null\n", "rows.jsonl, line 1, must be an object with columns, got null"),
+        ("rows.jsonl", b'{"text": "One."}\n[1]\n', r"rows.jsonl, line 2, must be an object with columns, got \[1\]"),
+        ("rows.jsonl", b'{"text": "One."}\n{"text": "Tw', "rows.jsonl, line 2, is no JSON"),
+        ("rows.jsonl", b'{"text": ' + 100_000 * b"[" + 100_000 * b"]" + b"}", "rows.jsonl, line 1, is no JSON"),
+        ("rows.jsonl", '{"text": "One."}'.encode("utf-16"), "rows.jsonl is not UTF-8"),
+        ("rows.json", b"[]", "no examples in .*rows.json"),
+        ("rows.json", b'[{"text": "One."}, 3]', "rows.json, item 1, must be an object with columns, got 3"),
+        ("rows.csv", b"", "no examples in .*rows.csv"),
+        ("rows.csv", b"audio,text\n", "no examples in .*rows.csv"),
+        ("rows.csv", "audio,text\na.wav,Für.".encode("latin-1"), "rows.csv is not UTF-8"),
+        ("rows.csv", b"audio,text\na.wav,One, two.\n", "rows.csv, line 2, has 3 fields under a header of 2"),
+        ("rows.parquet", b"", "rows.parquet is no parquet file"),
+        ("rows.parquet", b"PAR1PAR1", "rows.parquet is no parquet file"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path, name, content, message, streaming):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_table(tmp_path / name, streaming=streaming)
+
+
+def test_files_of_a_table_that_have_no_examples_are_passed_over(tmp_path):
+    write_jsonl(tmp_path / "metadata-0.jsonl", [])
+    write_jsonl(tmp_path / "metadata-1.jsonl", [{"text": "One."}])
+    assert load_table(tmp_path)["text"][:] == ["One."]
+
+
+def test_texts_beside_recordings_are_utf8(folder):
+    (folder / "clips" / "0.txt").write_bytes("Für.".encode("utf-8-sig"))
+    assert load_table(folder)["text"][:] == ["Für."]
+    (folder / "clips" / "1.txt").write_bytes("Für.".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"1\.txt is not UTF-8"):
+        load_table(folder)

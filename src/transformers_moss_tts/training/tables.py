@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
-from .code_encoding import column_names, undecoded
+from .recording_encoding import column_names, undecoded
+from .table_files import has_examples, read_text
 
 
 logger = logging.get_logger(__name__)
@@ -31,11 +33,11 @@ _AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 _PATHS = ("audio", "reference", "reference_audio", "ref_audio")
 
 
-def load_rows(
+def load_table(
     source: str | os.PathLike | list[str | os.PathLike], split: str = "train", streaming: bool = False
 ) -> Dataset | IterableDataset:
     """
-    Opens a table of recordings with `datasets`, for [`~transformers_moss_tts.training.encode_codes`].
+    Opens a table of recordings with `datasets`, for [`~transformers_moss_tts.training.encode_recordings`].
 
     Args:
         source (`str`, `os.PathLike` or a list of them):
@@ -43,34 +45,51 @@ def load_rows(
             called `metadata*`, or with recordings that have their texts beside them (`a.wav`, `a.txt`). What
             `Dataset.save_to_disk` wrote. Any other folder or name that `load_dataset` opens, also of the Hub. Paths in
             `audio` (or `file_name`), `reference`, `reference_audio` and `ref_audio` are relative to the table's folder; where
-            there is no such file, to the working directory.
-        split (`str`): of a dataset that has several.
-        streaming (`bool`): read rows when they are needed, so that the corpus need not fit the disk.
+            there is no such file, to the working directory. Text is UTF-8.
+        split (`str`, *optional*, defaults to `"train"`):
+            Split of a dataset that has several.
+        streaming (`bool`, *optional*, defaults to `False`):
+            Whether examples are read when they are needed, so that the corpus need not fit the disk.
 
     Raises:
-        ValueError: if there is no such file, or nothing in the folder.
+        ValueError: if there is no such file, nothing in the folder or the files, or a file is not what its name says; the error
+            names the file and where it can the line.
     """
     sources = source if isinstance(source, list) else [source]
     files = [file for item in sources for file in _table_files(Path(item))]
     if files:
-        suffixes = {Path(file).suffix for file in files}
-        if len(suffixes) > 1:
-            raise ValueError(
-                f"The tables are of different kinds ({', '.join(sorted(suffixes))}): load them one by one."
-            )
-        rows = load_dataset(_BUILDERS[suffixes.pop()], data_files=files, split="train", streaming=streaming)
-        return _with_paths(rows, Path(files[0]).parent)
+        return _load_files(files, streaming)
     if isinstance(source, list):
         raise ValueError(
             f"A list must hold tables ({', '.join(_BUILDERS)}), got {', '.join(map(str, source)) or 'none'}."
         )
     if Path(source, "state.json").exists():
-        rows = load_from_disk(source)
-        return rows.to_iterable_dataset() if streaming else rows
+        table = load_from_disk(source)
+        return table.to_iterable_dataset() if streaming else table
     if pairs := _recordings_with_texts(Path(source)):
-        rows = Dataset.from_list(pairs)
-        return rows.to_iterable_dataset() if streaming else rows
-    return load_dataset(str(source), split=split, streaming=streaming)
+        table = Dataset.from_list(pairs)
+        return table.to_iterable_dataset() if streaming else table
+    return _load(str(source), str(source), split=split, streaming=streaming)
+
+
+def _load_files(files: list[str], streaming: bool) -> Dataset | IterableDataset:
+    suffixes = {Path(file).suffix for file in files}
+    if len(suffixes) > 1:
+        raise ValueError(f"The tables are of different kinds ({', '.join(sorted(suffixes))}): load them one by one.")
+    filled = [file for file in files if has_examples(Path(file))]
+    if not filled:
+        raise ValueError(f"There are no examples in {', '.join(files)}.")
+    builder = _BUILDERS[suffixes.pop()]
+    table = _load(builder, ", ".join(filled), data_files=filled, split="train", streaming=streaming)
+    return _with_paths(table, Path(files[0]).parent)
+
+
+def _load(path: str, name: str, **options) -> Dataset | IterableDataset:
+    try:
+        return load_dataset(path, **options)
+    except DatasetGenerationError as error:
+        reason = error.__cause__ or error
+        raise ValueError(f"{name} cannot be read as a table: {reason}") from error
 
 
 def _table_files(source: Path) -> list[str]:
@@ -88,39 +107,40 @@ def _table_files(source: Path) -> list[str]:
 
 def _recordings_with_texts(folder: Path) -> list[dict[str, str]]:
     recordings = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO_SUFFIXES)
+    texts = {path: path.with_suffix(".txt") for path in recordings}
     pairs = [
-        {"audio": str(path.resolve()), "text": path.with_suffix(".txt").read_text(encoding="utf-8").strip()}
-        for path in recordings
-        if path.with_suffix(".txt").exists()
+        {"audio": str(path.resolve()), "text": read_text(text).strip()}
+        for path, text in texts.items()
+        if text.exists()
     ]
     if pairs and len(pairs) < len(recordings):
         logger.warning(f"{len(recordings) - len(pairs)} of {len(recordings)} recordings have no .txt: left out.")
     return pairs
 
 
-def _with_paths(rows: Dataset | IterableDataset, folder: Path) -> Dataset | IterableDataset:
+def _with_paths(table: Dataset | IterableDataset, folder: Path) -> Dataset | IterableDataset:
     """The table with the paths of its files, in `audio` what an audio folder calls `file_name`."""
-    rows = undecoded(rows)
-    if "file_name" in column_names(rows):
-        rows = rows.rename_column("file_name", "audio")
-    names = [name for name in column_names(rows) if name in _PATHS]
+    table = undecoded(table)
+    if "file_name" in column_names(table):
+        table = table.rename_column("file_name", "audio")
+    names = [name for name in column_names(table) if name in _PATHS]
     if not names:
-        return rows
+        return table
 
-    def resolve(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: _resolved(row[name], folder) for name in names}
+    def resolve(example: dict[str, Any]) -> dict[str, Any]:
+        return {name: _resolved(example[name], folder) for name in names}
 
-    if isinstance(rows, IterableDataset):
-        return rows.map(resolve)
+    if isinstance(table, IterableDataset):
+        return table.map(resolve)
     # Codes of a prepared table need not be written again. Whether files exist is no matter for a cache.
-    paths = rows.select_columns(names).map(resolve, load_from_cache_file=False)
-    return concatenate_datasets([rows.remove_columns(names), paths], axis=1)
+    paths = table.select_columns(names).map(resolve, load_from_cache_file=False)
+    return concatenate_datasets([table.remove_columns(names), paths], axis=1)
 
 
 def _resolved(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_resolved(item, folder) for item in value]
     # Codes, recordings in the table itself, URLs and nulls are no paths.
-    if not isinstance(value, str) or not value or "://" in value:
+    if not isinstance(value, str) or not value or "://" in value or value[:5].lower() == "data:":
         return value
     return str(folder / value) if (folder / value).exists() else value

@@ -19,44 +19,47 @@ from typing import Any
 import torch
 
 from ..moss_tts.prompt import USER_FIELDS
+from .process_transport import HoldsProcessor
 
 
 # Labels that no loss looks at.
 _IGNORED = -100
 
 
-def report_channel_weights(n_vq: int) -> list[float]:
+def paper_stream_weights(n_vq: int) -> list[float]:
     """
-    Weights of the channels' losses in the report (arXiv 2603.18090), `1 + n_vq` of them: text 1, the first six codebooks 3, 3,
+    Weights of the streams' losses in the paper (arXiv 2603.18090), `1 + n_vq` of them: text 1, the first six codebooks 3, 3,
     3, 2, 2, 2, the others 1.
     """
     return [1.0, *([3.0, 3.0, 3.0, 2.0, 2.0, 2.0] + [1.0] * n_vq)[:n_vq]]
 
 
-def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTensor]:
+def encode_sample(processor, example: Mapping[str, Any]) -> dict[str, torch.LongTensor]:
     """
-    Turns a row into a training sample.
+    Turns an example of a table into a training sample.
 
     Args:
-        processor ([`MossTTSDelayProcessor`]): of the model in training.
-        row (`Mapping`): `text` and `codes` `(frames, n_vq)`, or `audio` instead of codes, and optionally what else a user
-            message has: `reference` (recordings or codes), `language`, `tokens`, `instruction`, `quality`, `sound_event`,
-            `ambient_sound`. Other columns are ignored.
+        processor ([`MossTTSProcessor`]):
+            Processor of the model in training.
+        example (`Mapping`):
+            `text` and `codes` `(frames, n_vq)`, or `audio` instead of codes, and optionally what else a user message has:
+            `reference` (recordings or codes), `language`, `tokens`, `instruction`, `quality`, `sound_event`, `ambient_sound`.
+            Other columns are ignored.
 
     Returns:
         `input_ids` and `labels`, both `(length, 1 + n_vq)`. Labels are shifted: `labels[t]` is `input_ids[t + 1]` where that
         belongs to the assistant's reply, -100 elsewhere and where a codebook is silent.
 
     Raises:
-        ValueError: if the row lacks text or codes, or the codes are none or of another codec.
+        ValueError: if the example lacks text or codes, or the codes are none or of another codec.
     """
-    spoken = row.get("codes") if row.get("codes") is not None else row.get("audio")
+    spoken = example.get("codes") if example.get("codes") is not None else example.get("audio")
     if spoken is None:
-        raise ValueError(f"A row needs `codes` (or `audio`), got the columns {', '.join(map(str, row))}.")
-    if row.get("codes") is not None and len(row["codes"]) == 0:
+        raise ValueError(f"An example needs `codes` (or `audio`), got the columns {', '.join(map(str, example))}.")
+    if example.get("codes") is not None and len(example["codes"]) == 0:
         raise ValueError("`codes` has no frames.")
-    message = {name: row.get(name) for name in USER_FIELDS}
-    message["reference"] = _reference_of(row)
+    message = {name: example.get(name) for name in USER_FIELDS}
+    message["reference"] = _reference_of(example)
     user = processor.build_user_message(**message)
     reply = processor.build_assistant_message([_codes_of(spoken)])
     prompt_length = processor(conversations=[[user]], mode="generation")["input_ids"].shape[1]
@@ -68,51 +71,58 @@ def encode_sample(processor, row: Mapping[str, Any]) -> dict[str, torch.LongTens
     return {"input_ids": input_ids, "labels": labels}
 
 
-def _reference_of(row: Mapping[str, Any]) -> list | None:
-    reference = row.get("reference")
+def _reference_of(example: Mapping[str, Any]) -> list | None:
+    reference = example.get("reference")
     if reference is None:
         return None
-    references = reference if isinstance(reference, list) and not is_code_rows(reference) else [reference]
+    references = reference if isinstance(reference, list) and not is_code_table(reference) else [reference]
     return [None if item is None else _codes_of(item) for item in references]
 
 
-def is_code_rows(value: Any) -> bool:
-    """Whether a value of a table is codes `(frames, n_vq)`."""
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and isinstance(value[0][0], int)
+def is_code_table(value: Any) -> bool:
+    """Whether a value of a table is codes `(frames, n_vq)`, as lists."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, list) and bool(first) and isinstance(first[0], int)
 
 
 def _codes_of(value: Any) -> Any:
     """Codes that `datasets` returned as lists, as a tensor; everything else as it is."""
-    return torch.tensor(value) if is_code_rows(value) else value
+    return torch.tensor(value) if is_code_table(value) else value
 
 
-class MossTTSDataCollator:
+class MossTTSDataCollator(HoldsProcessor):
     """
     Batches for `Trainer`: left padded `input_ids`, `attention_mask` and shifted `labels`. Labels start at the first position
     that any sample has to predict, and `logits_to_keep` is their length: the heads, most of a small model's work, skip the
-    prompts. Rows of `datasets` need `remove_unused_columns=False` in the `TrainingArguments`.
+    prompts. Tables of `datasets` need `remove_unused_columns=False` in the `TrainingArguments`.
 
     Args:
-        processor ([`MossTTSDelayProcessor`]): of the model in training.
-        channelwise_loss_weight (`list[float]`, *optional*): weights of the channels' losses, text first, for instance
-            [`report_channel_weights`]. All labels weigh the same by default.
-        packing (`bool`): put the samples of a batch one behind the other instead of padding them. Positions begin anew with each
+        processor ([`MossTTSProcessor`]):
+            Processor of the model in training.
+        channelwise_loss_weight (`list[float]`, *optional*):
+            Weights of the streams' losses, text first, for instance [`paper_stream_weights`]. All labels weigh the same by
+            default.
+        packing (`bool`, *optional*, defaults to `False`):
+            Whether the samples of a batch stand one behind the other instead of being padded. Positions begin anew with each
             and attention stays inside it, so loss and gradients are those of the padded batch.
+
+    Raises:
+        ValueError: if the weights are not `1 + n_vq`.
     """
 
     def __init__(self, processor, channelwise_loss_weight: list[float] | None = None, packing: bool = False):
-        num_channels = 1 + processor.model_config.n_vq
-        if channelwise_loss_weight is not None and len(channelwise_loss_weight) != num_channels:
+        num_streams = 1 + processor.model_config.n_vq
+        if channelwise_loss_weight is not None and len(channelwise_loss_weight) != num_streams:
             raise ValueError(
-                f"`channelwise_loss_weight` needs {num_channels} weights, text first, got {len(channelwise_loss_weight)}."
+                f"`channelwise_loss_weight` needs {num_streams} weights, text first, got {len(channelwise_loss_weight)}."
             )
         self.processor = processor
         self.channelwise_loss_weight = channelwise_loss_weight
         self.packing = packing
 
-    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Takes rows as [`encode_sample`] describes them, or what it returned."""
-        samples = [row if "labels" in row else encode_sample(self.processor, row) for row in rows]
+    def __call__(self, examples: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """Takes examples as [`encode_sample`] describes them, or the samples that it returned."""
+        samples = [item if "labels" in item else encode_sample(self.processor, item) for item in examples]
         batch = _pack(samples) if self.packing else self._pad(samples)
         if self.channelwise_loss_weight is not None:
             batch["channelwise_loss_weight"] = torch.tensor(self.channelwise_loss_weight)

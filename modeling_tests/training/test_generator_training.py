@@ -1,11 +1,13 @@
 """Training of a generator: samples, batches, and Trainer as it is."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, interleave_datasets
 from safetensors.torch import load_file
-from tiny_models import GOLDEN_TTS, golden_processor
+from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 from transformers import Trainer, TrainingArguments
 
 from transformers_moss_tts import MossTTSDelayModel
@@ -14,7 +16,7 @@ from transformers_moss_tts.training import (
     MossTTSDataCollator,
     TrainingSamples,
     encode_sample,
-    report_channel_weights,
+    paper_stream_weights,
 )
 
 
@@ -86,7 +88,7 @@ def test_bad_rows(processor, row, message):
 
 
 def test_a_batch_is_padded_on_the_left(processor):
-    weights = report_channel_weights(8)
+    weights = paper_stream_weights(8)
     assert weights == [1, 3, 3, 3, 2, 2, 2, 1, 1]
     chosen = [rows()[0], rows()[7]]
     batch = MossTTSDataCollator(processor, weights)(chosen)
@@ -115,7 +117,7 @@ def test_a_batch_is_padded_on_the_left(processor):
         MossTTSDataCollator(processor, [1.0])
 
 
-def test_each_row_is_serialised_with_and_without_its_length(processor):
+def test_each_example_has_a_sample_with_and_one_without_its_duration(processor):
     samples = TrainingSamples(rows(), processor)
     assert len(samples) == 16
     for index in (0, 5):
@@ -127,7 +129,7 @@ def test_each_row_is_serialised_with_and_without_its_length(processor):
 
 def test_references_are_other_recordings_of_the_speaker(processor):
     table = rows()
-    samples = TrainingSamples(table, processor, serialisations=("none",), reference_share=1.0)
+    samples = TrainingSamples(table, processor, duration_conditioning=(False,), reference_share=1.0)
     drawn = set()
     for epoch in range(12):
         samples.set_epoch(epoch)
@@ -143,13 +145,41 @@ def test_references_are_other_recordings_of_the_speaker(processor):
         drawn.add(matches[0])
         assert torch.equal(sample["input_ids"], samples[2]["input_ids"])
     assert drawn == {0, 4, 6}
-    lonely = TrainingSamples(rows(2), processor, serialisations=("none",), reference_share=1.0)
+    lonely = TrainingSamples(rows(2), processor, duration_conditioning=(False,), reference_share=1.0)
     assert torch.equal(lonely[0]["input_ids"], encode_sample(processor, rows(2)[0])["input_ids"])
 
 
+def test_recordings_of_nobody_are_no_references_of_each_other(processor):
+    table = rows(4).map(lambda row: {"speaker": None if row["speaker"] == "speaker 0" else row["speaker"]})
+    samples = TrainingSamples(table, processor, duration_conditioning=(False,), reference_share=1.0)
+    for index, is_known in ((0, False), (1, True), (2, False), (3, True)):
+        plain = encode_sample(processor, table[index])["input_ids"]
+        assert (len(samples[index]["input_ids"]) > len(plain)) == is_known
+
+
+def test_samples_and_batches_are_the_same_in_other_processes(tmp_path):
+    """Workers that are spawned get them pickled, with a codec for recordings that are encoded on the way."""
+    processor = golden_processor(small_codec())
+    waveform = np.random.default_rng(0).normal(0, 0.1, 6000).astype(np.float32)
+    example = {"text": "One.", "audio": {"array": waveform, "sampling_rate": 24000}}
+    here = TrainingSamples(rows(), processor, reference_share=1.0), MossTTSDataCollator(processor)
+    samples, collator = pickle.loads(pickle.dumps(here))
+    assert torch.equal(samples[3]["input_ids"], here[0][3]["input_ids"])
+    assert torch.equal(collator([example])["input_ids"], here[1]([example])["input_ids"])
+    # What was sent stays as it was.
+    assert here[0].processor.audio_tokenizer is processor.audio_tokenizer is not None
+
+
+def test_label_smoothing_is_refused(processor, tmp_path):
+    """`Trainer` takes the labels of all streams for text tokens."""
+    trainer = trainer_of(tmp_path, rows(), processor, max_steps=1, label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match="label_smoothing_factor"):
+        trainer.train()
+
+
 def test_dropped_codebooks_leave_input_and_loss(processor):
-    whole = TrainingSamples(rows(), processor, serialisations=("none",))
-    samples = TrainingSamples(rows(), processor, serialisations=("none",), sequence_dropout=1.0)
+    whole = TrainingSamples(rows(), processor, duration_conditioning=(False,))
+    samples = TrainingSamples(rows(), processor, duration_conditioning=(False,), sequence_dropout=1.0)
     pad, depths = processor.model_config.audio_pad_code, set()
     for epoch in range(4):
         samples.set_epoch(epoch)
@@ -163,7 +193,7 @@ def test_dropped_codebooks_leave_input_and_loss(processor):
             assert (sample["labels"][:, 1 + depth :] == -100).all()
             depths.add(depth)
     assert depths == set(range(1, 8))
-    half = TrainingSamples(rows(), processor, serialisations=("none",), sequence_dropout=0.5)
+    half = TrainingSamples(rows(), processor, duration_conditioning=(False,), sequence_dropout=0.5)
     dropped = sum(
         not torch.equal(half.encode(index, epoch)["input_ids"], whole[index]["input_ids"])
         for index in range(8)
@@ -186,18 +216,22 @@ def test_long_samples_are_left_out(processor, caplog):
 @pytest.mark.parametrize(
     "changes,message",
     [
-        ({"serialisations": ("both",)}, "serialisations"),
+        ({"duration_conditioning": ()}, "`duration_conditioning` must be"),
+        ({"duration_conditioning": ("both",)}, "`duration_conditioning` must be"),
         ({"reference_share": 2.0}, "between 0 and 1"),
         ({"sequence_dropout": -0.1}, "`sequence_dropout` must be between 0 and 1"),
-        ({"rows": rows().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
-        ({"rows": rows().select([])}, "no rows"),
-        ({"rows": rows().map(lambda row: {"codes": [row["codes"][0][:4]]})}, r"Row 0 .* \(frames, 8\), got \(1, 4\)"),
-        ({"rows": rows().map(lambda row: {"codes": [[32] * 8]})}, "Row 0 .* between 0 and 31, got 32 to 32"),
+        ({"table": rows().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
+        ({"table": rows().select([])}, "no examples"),
+        (
+            {"table": rows().map(lambda row: {"codes": [row["codes"][0][:4]]})},
+            r"Example 0 .* \(frames, 8\), got \(1, 4\)",
+        ),
+        ({"table": rows().map(lambda row: {"codes": [[32] * 8]})}, "Example 0 .* between 0 and 31, got 32 to 32"),
     ],
 )
 def test_bad_samples(processor, changes, message):
     with pytest.raises(ValueError, match=message):
-        TrainingSamples(**{"rows": rows(), "processor": processor} | changes)
+        TrainingSamples(**{"table": rows(), "processor": processor} | changes)
 
 
 def arguments(folder, **changes) -> TrainingArguments:
@@ -219,7 +253,7 @@ def trainer_of(folder, dataset, processor, **changes) -> Trainer:
     return Trainer(
         MossTTSDelayModel.from_pretrained(GOLDEN_TTS),
         arguments(folder, **changes),
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(8)),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(8)),
         train_dataset=dataset,
         processing_class=processor,
     )
@@ -254,7 +288,7 @@ def test_what_was_learned_by_heart_is_generated(processor, tmp_path):
     trainer = Trainer(
         MossTTSDelayModel(config),
         arguments(tmp_path, max_steps=300, learning_rate=5e-3, per_device_train_batch_size=6, save_steps=1000),
-        data_collator=MossTTSDataCollator(processor, report_channel_weights(8)),
+        data_collator=MossTTSDataCollator(processor, paper_stream_weights(8)),
         train_dataset=samples,
     )
     trainer.train()
