@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from . import codec_stages
+from . import codec_stages, packing
 from .corpus import hibari_utterances, read_sentences, recorded_utterances, write_source
 
 
@@ -42,6 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
         stage.add_argument("--steps", type=int, help=f"{codec_stages.STAGES[name].steps} by default")
         stage.add_argument("--batch-size", type=int, default=6, help="crops of 0.96 s a step")
     stages.add_parser("codebooks", help="set the codec's codebooks, after autoencoder")
+    pack = stages.add_parser("pack", help="make a folder for a machine with an accelerator, see accelerator.py")
+    pack.add_argument("model", type=Path, help="folder of a codec")
+    pack.add_argument("target", type=Path, help="new folder")
+    unpack = stages.add_parser("unpack", help="make a codec of what came back")
+    unpack.add_argument("returned", type=Path, help="folder that came back")
+    unpack.add_argument("model", type=Path, help="folder of the codec that was packed")
+    unpack.add_argument("target", type=Path, help="folder of the trained codec")
     return parser
 
 
@@ -70,6 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
         make_corpus(args, corpus)
     elif args.stage == "codebooks":
         print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus)]))
+    elif args.stage == "pack":
+        print(f"{packing.pack(args.model, corpus, args.target) / 2**20:.1f} MiB")
+    elif args.stage == "unpack":
+        packing.unpack(args.returned, args.model, args.target)
     else:
         codec_stages.train_stage(args.stage, args.run, corpus, args.steps, args.batch_size)
 
