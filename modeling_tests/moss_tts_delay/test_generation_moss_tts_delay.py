@@ -254,7 +254,7 @@ def test_a_wrapped_text_head_is_not_bypassed(model):
     with torch.no_grad():
         expected = 2 * wrapped(ids).logits[..., rows]
         wrapped.text_head = Doubled()
-        torch.testing.assert_close(wrapped(ids, text_head_rows=rows).logits, expected)
+        torch.testing.assert_close(wrapped(ids, text_candidates=rows).logits, expected)
 
 
 def test_stopping_criteria_end_rows(model):

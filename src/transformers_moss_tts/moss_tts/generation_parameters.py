@@ -46,7 +46,7 @@ _EFFECTIVE = {
 _NEUTRAL = {"guidance_scale": 1.0, "top_h": 1.0, "min_p": 0.0}
 # Arguments of `forward` and of transformers' `generate` that generation has no use for.
 _REFUSED_ARGUMENTS = (
-    *("labels", "channelwise_loss_weight", "num_items_in_batch", "logits_to_keep", "text_head_rows"),
+    *("labels", "channelwise_loss_weight", "num_items_in_batch", "logits_to_keep", "text_candidates"),
     *("negative_prompt_ids", "negative_prompt_attention_mask", "continuous_batching_config"),
 )
 

@@ -67,7 +67,7 @@ class DelaySampler(FrameSampler):
         self.state.ended = self.state.ended | is_stopped
 
     def forward_options(self, needs_text: bool) -> dict[str, Any]:
-        return {"text_head_rows": None if needs_text else self.state.slots}
+        return {"text_candidates": None if needs_text else self.state.slots}
 
 
 __all__ = ["MossTTSDelayGenerationMixin"]

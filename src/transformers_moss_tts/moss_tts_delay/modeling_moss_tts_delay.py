@@ -119,7 +119,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin
         channelwise_loss_weight: list[float] | torch.FloatTensor | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        text_head_rows: torch.LongTensor | None = None,
+        text_candidates: torch.LongTensor | None = None,
         **kwargs,
     ) -> MossTTSOutputWithPast:
         r"""
@@ -140,7 +140,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin
             accumulated gradient does not depend on how the batch was cut.
         logits_to_keep (`int` or `torch.LongTensor`, *optional*):
             Number of last steps to return states and scores of, 0 for all; or the steps' indices.
-        text_head_rows (`torch.LongTensor` of shape `(tokens,)`, *optional*):
+        text_candidates (`torch.LongTensor` of shape `(tokens,)`, *optional*):
             Text tokens to compute the scores of; `logits` then has shape `(batch_size, length, tokens)`.
 
         Example:
@@ -163,7 +163,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin
             use_cache=use_cache,
             **kwargs,
         )
-        outputs.logits = self._text_logits(outputs.last_hidden_state, text_head_rows)
+        outputs.logits = self._text_logits(outputs.last_hidden_state, text_candidates)
         outputs.audio_logits = self._audio_logits(outputs.last_hidden_state)
         return self.add_loss(outputs, labels, channelwise_loss_weight, num_items_in_batch)
 
