@@ -13,12 +13,16 @@
 # limitations under the License.
 """Configurations as strangers write them: what a config.json says of the machine is a preference."""
 
+import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 from torch import bfloat16, float16
 from transformers import PreTrainedModel
 from transformers.utils import is_flash_attn_2_available, logging
 
+from ..utils.atomic_files import replacing
 from .remote_code import RemoteCodeConfigMixin
 
 
@@ -37,15 +41,46 @@ class ReleasedConfigMixin(RemoteCodeConfigMixin):
     """
 
     @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """As [`~transformers.PreTrainedConfig.get_config_dict`]; a `ValueError` for a file that holds no object."""
+        config_dict = None
+        with contextlib.suppress(AttributeError, TypeError, LookupError):
+            config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"The config.json of {pretrained_model_name_or_path!s} holds no JSON object.")
+        return config_dict, kwargs
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        """As [`~transformers.PreTrainedConfig.from_dict`]."""
+        """
+        As [`~transformers.PreTrainedConfig.from_dict`].
+
+        Raises:
+            ValueError: if the file names weights of its own choice, or cannot be a configuration of this class.
+        """
+        if "transformers_weights" in config_dict:
+            raise ValueError(
+                f"The config.json names its weights, `transformers_weights`={config_dict['transformers_weights']!r}: this was "
+                "refused. Call them model.safetensors, and remove the field."
+            )
         preference = None
         if "attn_implementation" not in kwargs:
             config_dict, preference = _without_attention_preference(config_dict)
-        result = super().from_dict(config_dict, **kwargs)
+        try:
+            result = super().from_dict(config_dict, **kwargs)
+        except (ValueError, TypeError):
+            raise
+        except Exception as error:
+            # For a file may have any value in any field, of the backbone's configuration too.
+            raise ValueError(f"The config.json cannot be one of {cls.__name__}: {error!r}") from error
         config = result[0] if isinstance(result, tuple) else result
         config._attention_preference = preference
         return result
+
+    def to_json_file(self, json_file_path: str | os.PathLike, *args, **kwargs) -> None:
+        """As [`~transformers.PreTrainedConfig.to_json_file`]; a file that is there stays until the new one is whole."""
+        with replacing(Path(json_file_path)) as temporary:
+            super().to_json_file(temporary, *args, **kwargs)
 
     @property
     def attention_preference(self) -> str | None:

@@ -24,8 +24,8 @@ from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
 from ..compatibility import takes_past_key_values
+from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
-from ..loading.strict_loading import StrictLoadingMixin
 from .cache_moss_audio_tokenizer import MossAudioTokenizerCache
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .inputs_moss_audio_tokenizer import (
@@ -118,7 +118,7 @@ class MossAudioTokenizerOutput(ModelOutput):
 
 
 @auto_docstring
-class MossAudioTokenizerPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedAudioTokenizerBase):
+class MossAudioTokenizerPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedAudioTokenizerBase):
     config: MossAudioTokenizerConfig
     base_model_prefix = ""
     main_input_name = "input_values"

@@ -21,14 +21,14 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.qwen3 import Qwen3Model
 
 from ..compatibility import CACHE_NAME
+from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
-from ..loading.strict_loading import StrictLoadingMixin
 from .configuration_moss_tts import MossTTSConfig
 from .losses import stream_sums, weighted_loss
 from .outputs import MossTTSOutputWithPast
 
 
-class MossTTSPreTrainedModel(RemoteCodeMixin, StrictLoadingMixin, PreTrainedModel):
+class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
     """Base of the generators: a Qwen3 backbone over steps, each a text token and a code of every codebook."""
 
     config: MossTTSConfig

@@ -21,6 +21,8 @@ from transformers.models.qwen3 import Qwen3Model
 from transformers.utils import auto_docstring, can_return_tuple
 
 from ..compatibility import takes_past_key_values
+from ..loading.checkpoint import adapter_options
+from ..loading.weight_files import check_adapter
 from ..modules.few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
 from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
 from ..moss_tts.outputs import MossTTSOutputWithPast
@@ -85,8 +87,8 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin
         become adapters of the fused heads.
         """
         if peft_model_id is not None and kwargs.get("adapter_state_dict") is None:
-            load_config = kwargs.get("load_config")
-            options = dict(getattr(load_config, "download_kwargs", {})) | (kwargs.get("adapter_kwargs") or {})
+            options = adapter_options(kwargs)
+            check_adapter(peft_model_id, options)
             if released := read_released_heads(peft_model_id, options):
                 kwargs["peft_config"], kwargs["adapter_state_dict"] = fuse_head_adapters(*released, self.config)
                 peft_model_id = None

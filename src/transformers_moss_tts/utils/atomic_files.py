@@ -15,6 +15,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,4 +39,53 @@ def replacing(path: Path) -> Iterator[str]:
             os.unlink(temporary)
 
 
-__all__ = ["replacing"]
+# Weights of a model or an adapter and their index; the groups say whose, and of which variant.
+_WEIGHTS = re.compile(r"(adapter_model|model)(?:\.([^.-]+))?(?:-\d{5}-of-\d{5})?\.safetensors")
+_INDEX = re.compile(r"(adapter_model|model)\.safetensors\.index(?:\.([^.]+))?\.json")
+
+
+@contextlib.contextmanager
+def replacing_files(folder: str | os.PathLike) -> Iterator[str]:
+    """
+    Gives an empty temporary folder inside of `folder`, which is made if it is missing. Unless an error is raised, its files
+    then replace those of `folder`, one by one, and weights of an earlier save that would be read instead of them go.
+
+    Raises:
+        OSError: if the files cannot be written; libraries that write files raise errors of their own then.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file; files can be saved into a folder only.")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving."))
+    try:
+        try:
+            yield str(temporary)
+        except (OSError, ValueError, TypeError, RuntimeError, AttributeError, LookupError):
+            raise
+        except Exception as error:
+            raise OSError(f"{folder} could not be written: {error}") from error
+        _move_files(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_files(source: Path, target: Path) -> None:
+    files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
+    # An index after the shards that it names.
+    for file in sorted(files, key=lambda file: file.name.endswith(".index.json")):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source / file, target / file)
+    written = {file.name for file in files}
+    whose = {_whose(name) for name in written} - {None}
+    for path in target.iterdir():
+        if path.name not in written and _whose(path.name) in whose:
+            path.unlink()
+
+
+def _whose(name: str) -> tuple[str, str | None] | None:
+    match = _WEIGHTS.fullmatch(name) or _INDEX.fullmatch(name)
+    return None if match is None else match.groups()
+
+
+__all__ = ["replacing", "replacing_files"]

@@ -1,0 +1,171 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Which files of a checkpoint are read: safetensors inside of its folder, as large as its model, and nothing else."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, cached_file
+
+
+HOW_TO_CONVERT = (
+    "Only safetensors are read, for a pickle can run code. Convert the file where you trust it: "
+    "`safetensors.torch.save_file(torch.load(file, weights_only=True), 'model.safetensors')`."
+)
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+_FLOATING = ("F64", "F32", "F16", "BF16")
+# A model that needs so many times more weights than its files have is not built: its sizes are wrong.
+_MOST_MISSING = 2
+
+
+def check_index(checkpoint: str | os.PathLike, options: dict[str, Any]) -> None:
+    """
+    Checks the index of a sharded checkpoint, where it has one, before any of its files is opened.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): folder or Hub id.
+        options (`dict[str, Any]`): those of `from_pretrained`; the Hub's and `variant` are looked at.
+
+    Raises:
+        ValueError: if the index is no index, or names a file that is no safetensors file or not in the folder.
+    """
+    variant = options.get("variant")
+    name = SAFE_WEIGHTS_INDEX_NAME if variant is None else SAFE_WEIGHTS_INDEX_NAME.replace(".json", f".{variant}.json")
+    hub_options = {name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None}
+    path = cached_file(
+        checkpoint,
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **hub_options,
+    )
+    if path is None:
+        return
+    try:
+        index = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"The index {name!r} of {checkpoint!s} is no JSON: {error}") from error
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not isinstance(index.get("metadata"), dict):
+        raise ValueError(f"The index {name!r} of {checkpoint!s} needs a `metadata` and a `weight_map` of names.")
+    for file in dict.fromkeys(map(str, weight_map.values())):
+        parts = PurePosixPath(file.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in file:
+            raise ValueError(
+                f"The index {name!r} of {checkpoint!s} names {file!r}, which is not in its folder: it was refused. Put all "
+                "files of a checkpoint into its folder."
+            )
+        _check_suffix(file)
+
+
+def check_weight_files(files: Iterable[str | os.PathLike]) -> int:
+    """
+    Checks files of weights by their headers; returns the number of weights in them.
+
+    Raises:
+        OSError: if a file is missing.
+        ValueError: for a file that is no safetensors file, is damaged, or has weights that are no floating point numbers.
+    """
+    count = 0
+    for file in files:
+        _check_suffix(str(file))
+        if not Path(file).exists():
+            raise FileNotFoundError(f"The checkpoint has no file {file!s}: check that every shard is there.")
+        try:
+            with safe_open(file, framework="pt") as weights:
+                slices = {name: weights.get_slice(name) for name in weights.keys()}
+        except SafetensorError as error:
+            raise ValueError(f"The file {file!s} is damaged ({error}): copy or download it again.") from error
+        for name, part in slices.items():
+            if part.get_dtype() not in _FLOATING:
+                raise ValueError(
+                    f"The weight {name!r} in {file!s} is {part.get_dtype()}, not a floating point number."
+                )
+            count += math.prod(part.get_shape())
+    return count
+
+
+def check_size(model: torch.nn.Module, num_weights: int) -> None:
+    """Raises a `ValueError` if a model would need far more weights than the files of its checkpoint have."""
+    needed = sum(tensor.numel() for tensor in model.state_dict().values())
+    if needed > _MOST_MISSING * num_weights:
+        raise ValueError(
+            f"The config.json describes a model of {needed:,} weights, but the files of the checkpoint have {num_weights:,}: "
+            "check that they belong together and that every shard is there."
+        )
+
+
+def check_adapter(adapter: str | os.PathLike, options: dict[str, Any]) -> None:
+    """Raises a `ValueError` if an adapter (folder or Hub id) has no safetensors, or they are damaged, NaN or infinite."""
+    hub_options = {name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None}
+    path = cached_file(adapter, ADAPTER_SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False, **hub_options)
+    if path is None:
+        raise ValueError(f"The adapter {adapter!s} has no {ADAPTER_SAFE_WEIGHTS_NAME}. {HOW_TO_CONVERT}")
+    check_weight_files([path])
+    with safe_open(path, framework="pt") as weights:
+        check_finite(((name, weights.get_tensor(name)) for name in weights.keys()), adapter)
+
+
+def check_finite(weights: Iterable[tuple[str, torch.Tensor]], checkpoint: str | os.PathLike) -> None:
+    """Raises a `ValueError` that names the weights which are NaN or infinite. Sums are checked, one read a weight."""
+    names, sums = [], []
+    for name, weight in weights:
+        # Quantized and distributed weights are classes of their own, which cannot be summed.
+        is_plain = type(weight.data) is torch.Tensor and weight.device.type != "meta"
+        if is_plain and weight.is_floating_point() and weight.element_size() > 1:
+            names.append((name, weight))
+            sums.append(weight.detach().sum(dtype=torch.float32))
+    devices = {total.device for total in sums}
+    finite = {
+        device: iter(torch.stack([s for s in sums if s.device == device]).isfinite().tolist()) for device in devices
+    }
+    # A sum may overflow without an infinite weight.
+    bad = [
+        name
+        for (name, weight), total in zip(names, sums)
+        if not next(finite[total.device]) and not weight.detach().isfinite().all()
+    ]
+    if bad:
+        raise ValueError(
+            f"{len(bad)} weights of {checkpoint!s} are NaN or infinite ({shorten(bad)}): the checkpoint is damaged."
+        )
+
+
+def shorten(names: Iterable[str], most: int = 5) -> str:
+    """The first of some names, sorted."""
+    names = sorted(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _check_suffix(file: str) -> None:
+    if not file.endswith(".safetensors"):
+        raise ValueError(f"The checkpoint names the weights {file!r}, which were refused. {HOW_TO_CONVERT}")
+
+
+__all__ = [
+    "HOW_TO_CONVERT",
+    "check_adapter",
+    "check_finite",
+    "check_index",
+    "check_size",
+    "check_weight_files",
+    "shorten",
+]
