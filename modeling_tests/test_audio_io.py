@@ -4,6 +4,7 @@ import base64
 import errno
 import io
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -352,6 +353,25 @@ def test_a_named_pipe_stays_one(tmp_path, tone):
 def write(folder, name, content):
     (folder / name).write_bytes(content)
     return folder / name
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "AIFF", "CAF"])
+def test_damaged_headers(container, monkeypatch):
+    lost = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(1200, np.float32), RATE, format=container)
+    draw = random.Random(1)
+    for _ in range(150):
+        content = bytearray(buffer.getvalue())
+        for _ in range(draw.choice([1, 3, 8])):
+            content[draw.randrange(64)] = draw.randrange(256)
+        try:
+            assert load_audio(bytes(content), RATE).ndim == 1
+        except ValueError as error:
+            assert str(error).startswith("The ")
+    # Of libsndfile's callbacks, which cannot raise.
+    assert not lost
 
 
 def closed():

@@ -120,10 +120,20 @@ def check_rate(rate: Any, name: str, highest: int) -> int:
     return int(number)
 
 
+class _Reader(io.BufferedReader):
+    """A file in which a damaged header can ask for a place before the beginning: libsndfile's callbacks cannot raise."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError):
+            return self.tell()
+
+
 def decode_file(file: BinaryIO, name: str, limits: AudioLimits) -> Iterator[tuple[np.ndarray, int]]:
     """Decodes a file block by block `(frames, channels)`, after a look at its header."""
     try:
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(_Reader(file))
     except (soundfile.LibsndfileError, TypeError) as error:
         file.seek(0)
         yield from _decode_with_av(file, name, error, limits)
@@ -154,7 +164,10 @@ def _decode_with_av(
             if not container.streams.audio:
                 raise ValueError(f"{name} has no audio stream.")
             stream = container.streams.audio[0]
-            rate = limits.check_format(stream.codec_context.sample_rate, stream.codec_context.channels, name)
+            codec = stream.codec_context
+            if codec is None:
+                raise ValueError(f"{name} is encoded in a way that is not known.")
+            rate = limits.check_format(codec.sample_rate, codec.channels, name)
             if stream.duration is not None and stream.time_base is not None:
                 limits.check_duration(int(stream.duration * stream.time_base * rate), rate, name)
             resamplers = {}
