@@ -1,5 +1,5 @@
 """
-Encodes and decodes a recording with MossAudioTokenizer and draws what went in, the codes and what came out.
+Encodes and decodes a recording with a codec, and draws the spectrograms of what went in and what came out.
 
     python examples/speak/codec_round_trip.py recording.wav --model OpenMOSS-Team/MOSS-Audio-Tokenizer --output demo
 """
@@ -9,30 +9,14 @@ import time
 from pathlib import Path
 
 import torch
+from transformers import AutoModel
 
-from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel, bundled_model
+from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import load_audio, save_audio
+from transformers_moss_tts.utils.spectrograms import draw_spectrograms
 
 
 RECORDING = Path(__file__).parents[1] / "assets" / "reference.ogg"
-
-
-def draw(waveform, codes, decoded, config: MossAudioTokenizerConfig, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    seconds = len(waveform) / config.sampling_rate
-    figure, axes = pyplot.subplots(3, 1, figsize=(10, 7), sharex=True, layout="constrained")
-    for axis, samples, title in ((axes[0], waveform, "recording"), (axes[2], decoded, "decoded")):
-        axis.plot(torch.arange(len(samples)) / config.sampling_rate, samples, linewidth=0.4)
-        axis.set(title=title, ylabel="amplitude")
-    extent = (0, codes.shape[1] / config.frame_rate, codes.shape[0] + 0.5, 0.5)
-    axes[1].imshow(codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=extent)
-    axes[1].set(title=f"codes: {codes.shape[0]} codebooks x {codes.shape[1]} frames", ylabel="codebook")
-    axes[2].set(xlabel="seconds", xlim=(0, seconds))
-    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -43,25 +27,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the wav and the picture")
     args = parser.parse_args()
 
-    torch.manual_seed(0)
-    model = MossAudioTokenizerModel.from_pretrained(args.model or bundled_model("moss-audio-tokenizer-tiny")).eval()
-    rate = model.config.sampling_rate
-    waveform = torch.from_numpy(load_audio(args.recording, rate))
+    codec = AutoModel.from_pretrained(args.model or bundled_model("moss-audio-tokenizer-tiny"))
+    rate, channels = codec.config.sampling_rate, codec.config.num_channels
+    waveform = torch.from_numpy(load_audio(args.recording, rate, num_channels=channels)).view(1, channels, -1)
     start = time.perf_counter()
     with torch.inference_mode():
-        encoded = model.encode(waveform[None], num_quantizers=args.num_quantizers)
-        codes = encoded.audio_codes[..., : encoded.audio_codes_lengths.max()]
-        decoded = model.decode(codes).audio[0, 0]
+        encoded = codec.encode(waveform, num_quantizers=args.num_quantizers)
+        codes = encoded.audio_codes[..., : encoded.audio_codes_lengths.max()]  # (codebooks, 1, frames)
+        decoded = codec.decode(codes).audio[0]  # (channels, samples)
     took = time.perf_counter() - start
 
     args.output.mkdir(parents=True, exist_ok=True)
     save_audio(decoded, args.output / "decoded.wav", rate)
-    draw(waveform, codes[:, 0], decoded, model.config, args.output / "codec.png")
-    seconds = len(waveform) / rate
-    print(
-        f"{seconds:.2f} s of audio -> {codes.shape[0]} x {codes.shape[-1]} codes -> {len(decoded) / rate:.2f} s of audio"
-    )
-    print(f"took {took:.2f} s, {seconds / took:.1f} times faster than real time")
+    pair = [audio.mean(0).numpy() for audio in (waveform[0], decoded)]
+    draw_spectrograms(pair, ("recording", "decoded"), rate, args.output / "codec.png")
+    lengths = [audio.shape[-1] / rate for audio in (waveform, decoded)]
+    print(f"{lengths[0]:.2f} s of audio -> {codes.shape[0]} x {codes.shape[-1]} codes -> {lengths[1]:.2f} s of audio")
+    print(f"took {took:.2f} s, {lengths[0] / took:.1f} times faster than real time")
     print(f"wrote {args.output / 'decoded.wav'} and {args.output / 'codec.png'}")
 
 

@@ -1,14 +1,12 @@
 """
 Speaks a long text paragraph by paragraph, all in one voice: that of a recording, or else the voice of the first paragraph.
 
-    python examples/speak/long_text.py story.txt --model OpenMOSS-Team/MOSS-TTS --output story.wav
     python examples/speak/long_text.py story.txt --model OpenMOSS-Team/MOSS-TTS --reference voice.wav --output story.flac
 
 Paragraphs stand between empty lines. Memory does not grow with the text.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -33,28 +31,24 @@ def main() -> None:
     args = parser.parse_args()
 
     paragraphs = [part.strip() for part in args.text.read_text(encoding="utf-8").split("\n\n") if part.strip()]
-    if not paragraphs:
-        raise SystemExit(f"There is nothing to say in {args.text}.")
     name = args.model or bundled_model()
     processor = AutoProcessor.from_pretrained(name)
     model = AutoModelForTextToWaveform.from_pretrained(name, device_map="auto")
-    config = processor.audio_tokenizer.config
+    rate, channels = (getattr(processor.audio_tokenizer.config, name) for name in ("sampling_rate", "num_channels"))
     longest = int(processor.max_reference_duration * processor.frame_rate)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = args.output.with_name(f"tmp-{args.output.name}")
     voice, start = args.reference, time.perf_counter()
-    with soundfile.SoundFile(scratch, "w", config.sampling_rate, config.num_channels) as file:
+    with soundfile.SoundFile(args.output, "w", rate, channels) as file:
         for number, paragraph in enumerate(paragraphs):
             inputs = processor(text=paragraph, reference=voice, language=args.language).to(model.device)
             outputs = model.generate(**inputs, seed=args.seed + number, return_dict_in_generate=True)
             (waveform,) = processor.decode(outputs)
-            file.write(waveform.T.cpu().numpy())
-            file.write(torch.zeros(round(PAUSE * config.sampling_rate), config.num_channels).numpy())
+            file.write(waveform.cpu().reshape(channels, -1).T.numpy())
+            file.write(torch.zeros(round(PAUSE * rate), channels).numpy())
             if voice is None and len(outputs.audio_codes[0]):
                 voice = outputs.audio_codes[0][:longest]
             print(f"{number + 1} of {len(paragraphs)} paragraphs", flush=True)
-        seconds = file.frames / file.samplerate
-    os.replace(scratch, args.output)
+        seconds = file.frames / rate
     print(f"wrote {args.output}: {seconds:.2f} s in {time.perf_counter() - start:.2f} s")
 
 

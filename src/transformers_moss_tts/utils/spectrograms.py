@@ -13,32 +13,56 @@
 # limitations under the License.
 """Pictures of waveforms, for people who watch a training."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from .atomic_files import replacing
+
+
+_WINDOW, _HOP = 1024, 256  # samples
+
 
 def draw_spectrograms(
-    waveforms: tuple[np.ndarray, ...], titles: tuple[str, ...], sampling_rate: int, path: Path
+    waveforms: Sequence[np.ndarray], titles: Sequence[str], sampling_rate: int, path: str | os.PathLike
 ) -> None:
-    """Writes log magnitude spectrograms of waveforms `(samples,)`, one above the other, as a picture."""
-    import matplotlib
+    """
+    Writes a picture of log magnitude spectrograms, one above the other. Needs matplotlib, whose backend stays as it is.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    Args:
+        waveforms (`Sequence[np.ndarray]`): waveforms of shape `(samples,)`.
+        titles (`Sequence[str]`): title of each.
+        sampling_rate (`int`): sampling rate, in Hz.
+        path (`str` or `os.PathLike`): picture to write, in a format of matplotlib by its suffix.
 
-    figure, axes = pyplot.subplots(
-        len(waveforms), 1, figsize=(9, 2.6 * len(waveforms)), sharex=True, layout="constrained"
-    )
-    window = torch.hann_window(1024)
-    for axis, waveform, title in zip(np.atleast_1d(axes), waveforms, titles):
-        spectrum = torch.stft(torch.from_numpy(waveform).float(), 1024, 256, window=window, return_complex=True).abs()
-        decibels = 20 * torch.log10(spectrum.clamp(min=1e-5))
-        seconds = len(waveform) / sampling_rate
-        extent = (0, seconds, 0, sampling_rate / 2000)
-        axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=30)
+    Raises:
+        ValueError: if there is no waveform, one is empty or not of shape `(samples,)`, or titles are not as many.
+    """
+    from matplotlib.figure import Figure
+
+    waveforms = [np.asarray(waveform) for waveform in waveforms]
+    shapes = [waveform.shape for waveform in waveforms]
+    if not shapes or any(len(shape) != 1 or shape[0] == 0 for shape in shapes) or len(titles) != len(shapes):
+        raise ValueError(
+            f"`waveforms` must have shape (samples,) and a title each, got the shapes {shapes} and {len(titles)} titles."
+        )
+    figure = Figure(figsize=(9, 2.6 * len(waveforms)), layout="constrained")
+    axes = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, waveform, title in zip(axes, waveforms, titles):
+        extent = (0, len(waveform) / sampling_rate, 0, sampling_rate / 2000)
+        axis.imshow(_decibels(waveform), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=30)
         axis.set(title=title, ylabel="kHz")
     axes[-1].set(xlabel="seconds", xlim=(0, max(map(len, waveforms)) / sampling_rate))
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, dpi=100, format=Path(path).suffix[1:] or None)
+
+
+def _decibels(waveform: np.ndarray) -> torch.Tensor:
+    samples = torch.from_numpy(waveform).float()
+    # The transform mirrors half a window at both ends, which shorter waveforms do not have.
+    samples = torch.nn.functional.pad(samples, (0, max(0, _WINDOW // 2 + 1 - len(samples))))
+    spectrum = torch.stft(samples, _WINDOW, _HOP, window=torch.hann_window(_WINDOW), return_complex=True)
+    return 20 * torch.log10(spectrum.abs().clamp(min=1e-5))
