@@ -276,7 +276,9 @@ class ConversationsMixin:
         if isinstance(content, str):
             audio = list(message.get("audio_codes_list") or [])
             return content_parts(content, self._encode_audio(audio, sampling_rate, known))
-        codes = iter(self._encode_audio([item for item in content if not isinstance(item, str)], sampling_rate, known))
+        # A path of audio is a string too.
+        audio = [item for item in content if not isinstance(item, UserText)]
+        codes = iter(self._encode_audio(audio, sampling_rate, known))
         return [UserText(item) if isinstance(item, UserText) else next(codes) for item in content]
 
     def _reply_opening(self) -> list[int]:
