@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from . import codec_stages, packing
+from . import codec_stages, latent_teacher, packing
 from .corpus import hibari_utterances, read_sentences, recorded_utterances, write_source
 
 
@@ -41,7 +41,15 @@ def build_parser() -> argparse.ArgumentParser:
         )
         stage.add_argument("--steps", type=int, help=f"{codec_stages.STAGES[name].steps} by default")
         stage.add_argument("--batch-size", type=int, default=6, help="crops of 0.96 s a step")
+        stage.add_argument("--model", type=Path, help="folder of a codec to begin with, instead of the stage before")
     stages.add_parser("codebooks", help="set the codec's codebooks, after autoencoder")
+    teacher = stages.add_parser("teacher", help="train the teacher of the generators, after the codec")
+    teacher.add_argument(
+        "codec", type=Path, help="folder of the codec, whose encoder and codebooks must not change any more"
+    )
+    teacher.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
+    teacher.add_argument("--steps", type=int, default=20000)
+    teacher.add_argument("--batch-size", type=int, default=8, help="sentences a step")
     pack = stages.add_parser("pack", help="make a folder for a machine with an accelerator, see accelerator.py")
     pack.add_argument("model", type=Path, help="folder of a codec")
     pack.add_argument("target", type=Path, help="new folder")
@@ -77,12 +85,14 @@ def main(arguments: list[str] | None = None) -> None:
         make_corpus(args, corpus)
     elif args.stage == "codebooks":
         print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus)]))
+    elif args.stage == "teacher":
+        latent_teacher.train_teacher(args.run, args.codec, read_sentences(args.held_out), args.steps, args.batch_size)
     elif args.stage == "pack":
         print(f"{packing.pack(args.model, corpus, args.target) / 2**20:.1f} MiB")
     elif args.stage == "unpack":
         packing.unpack(args.returned, args.model, args.target)
     else:
-        codec_stages.train_stage(args.stage, args.run, corpus, args.steps, args.batch_size)
+        codec_stages.train_stage(args.stage, args.run, corpus, args.steps, args.batch_size, args.model)
 
 
 if __name__ == "__main__":

@@ -132,12 +132,17 @@ def load_sources(corpus: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     return [recording for name in found for recording in read_source(corpus, name)[1]]
 
 
-def train_stage(name: str, run: Path, corpus: Path, steps: int | None = None, batch_size: int = 6) -> None:
-    """Trains a stage to its end, or until its folder has a file `STOP`; goes on where it stopped."""
+def train_stage(
+    name: str, run: Path, corpus: Path, steps: int | None = None, batch_size: int = 6, start: Path | None = None
+) -> None:
+    """
+    Trains a stage to its end, or until its folder has a file `STOP`; goes on where it stopped. It begins with the codec of the
+    folder `start`, or with that of the stage before.
+    """
     stage, folder = STAGES[name], run / name
     steps = steps or stage.steps
     recordings, held_out = load_sources(corpus, SOURCES), load_sources(corpus, HELD_OUT)
-    model = _begin(stage, run, recordings)
+    model = _begin(stage, run, recordings, start)
     settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50} | stage.options
     args = CodecTrainingArguments(
         output_dir=str(folder),
@@ -158,9 +163,9 @@ def train_stage(name: str, run: Path, corpus: Path, steps: int | None = None, ba
     progress.close()
 
 
-def _begin(stage: Stage, run: Path, recordings: list[np.ndarray]) -> MossAudioTokenizerModel:
-    if stage.after is not None:
-        return MossAudioTokenizerModel.from_pretrained(run / stage.after / "model")
+def _begin(stage: Stage, run: Path, recordings: list[np.ndarray], start: Path | None) -> MossAudioTokenizerModel:
+    if start is not None or stage.after is not None:
+        return MossAudioTokenizerModel.from_pretrained(start or run / stage.after / "model", dtype="float32")
     torch.manual_seed(0)
     model = MossAudioTokenizerModel(build_config())
     initialize_linear(model, recordings)
