@@ -89,4 +89,6 @@ def test_the_wheel_carries_the_models_and_the_template_of_their_cards(tmp_path):
         if path.is_file():
             assert f"{prefix}/{path.relative_to(ROOT / 'model_cards')}" in names
     assert size <= 60e6
-    assert "transformers_moss_tts/hub/model_card.md.jinja" in names
+    for name in ("transformers_moss_tts/hub/model_card.md.jinja", "transformers_moss_tts/py.typed"):
+        assert name in names
+    assert "moss_tts_command/arguments.py" in names

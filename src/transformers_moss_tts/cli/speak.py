@@ -26,7 +26,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from ..audio_io import load_audio, save_audio
-from ..bundled_models import DEFAULT_MODEL
+from ..bundled_models import bundled_model
 from ..loading.checkpoints import load_generator
 from ..utils.text_files import decode_text, read_text
 
@@ -63,7 +63,7 @@ def run(args: Namespace) -> None:
             load_audio(reference, 16000)
     # The bar of the frames is the one to watch.
     logging.disable_progress_bar()
-    model, processor = load_generator(args.model or DEFAULT_MODEL, args.device)
+    model, processor = load_generator(args.model or bundled_model(), args.device)
     inputs = processor(text=text, reference=args.reference, language=args.language, duration_seconds=args.duration)
     frames = None if args.duration is None else round(args.duration * processor.frame_rate)
     options: dict[str, Any] = {
