@@ -34,6 +34,7 @@ NAMES = {
     "/modelscope/openmoss/MOSS-TTSD-v1___0": "MOSS-TTSD-v1.0",
     "anna/moss-tts-v1.5-dutch": "MOSS-TTS-v1.5",
     "runs/MOSS-TTS": "MOSS-TTS",
+    "golden/moss_tts_delay": "MOSS-TTS-v1.5",
     "runs/moss_voice_generator": "MOSS-VoiceGenerator",
     "runs/anna": "MOSS-TTS-v1.5",
     "MOSS-TTSD-v1.0/checkpoint-500": "MOSS-TTS-v1.5",

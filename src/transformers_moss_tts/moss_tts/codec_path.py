@@ -36,11 +36,11 @@ def locate_codec(checkpoint: str | os.PathLike, name: str | os.PathLike, is_argu
             Folder or Hub id of the codec. A relative folder is looked for beside the processor's files first; the codec of a
             Hub repository may be a folder of it.
         is_argument (`bool`):
-            Whether a caller said so, and not a file of the checkpoint. A file may name a folder inside its own, one beside it,
-            or an absolute one.
+            Whether a caller said so, and not a file of the checkpoint. A file may name an absolute folder, one inside its own or
+            one beside it.
 
     Raises:
-        ValueError: if a file names a relative folder that leads elsewhere, or one of a Hub repository a folder that is not in it.
+        ValueError: if a file names a relative folder that leads elsewhere.
     """
     name = os.fspath(name)
     is_folder = Path(checkpoint).is_dir()
@@ -80,8 +80,7 @@ def codec_name_in(folder: str | os.PathLike, location: str) -> str:
 def _check_name(checkpoint: str, name: str, is_folder: bool) -> None:
     parts = Path(os.path.normpath(name)).parts
     is_beside = is_folder and len(parts) == 2 and parts[0] == ".." != parts[1]
-    is_absolute = Path(name).is_absolute()
-    if (is_absolute and is_folder) or is_beside or not (is_absolute or ".." in parts):
+    if is_beside or ".." not in parts:
         return
     raise ValueError(
         f"{checkpoint} names the codec {name!r}, which is not in it{' or beside it' if is_folder else ''}. Say which codec to use "

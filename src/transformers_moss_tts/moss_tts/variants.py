@@ -106,13 +106,13 @@ _LOCAL_V1, _LOCAL = VARIANTS["MOSS-TTS-Local-Transformer"], VARIANTS["MOSS-TTS-L
 # The Delay checkpoints that say nothing else are read as the release that is recommended.
 _DEFAULT = VARIANTS["MOSS-TTS-v1.5"]
 
-# What in a repository's name, letters and digits alone, means which variant.
+# What in a repository's name, in small letters, means which variant.
 _NAMES = (
-    (re.compile("ttsd(?!elay)"), "MOSS-TTSD-v1.0"),
-    (re.compile("voicegenerator"), "MOSS-VoiceGenerator"),
-    (re.compile("soundeffect"), "MOSS-SoundEffect"),
-    (re.compile("mossttsv?15"), "MOSS-TTS-v1.5"),
-    (re.compile("^mosstts(v?10?)?$"), "MOSS-TTS"),
+    (re.compile("ttsd"), "MOSS-TTSD-v1.0"),
+    (re.compile("voice[-_ ]?generator"), "MOSS-VoiceGenerator"),
+    (re.compile("sound[-_ ]?effect"), "MOSS-SoundEffect"),
+    (re.compile("moss[-_ ]?tts[-_ ]?v?1[._]*5"), "MOSS-TTS-v1.5"),
+    (re.compile("^moss[-_ ]?tts([-_ ]?v?1([._]*0)?)?$"), "MOSS-TTS"),
 )
 # Only MOSS-TTSD has these in its generation_config.json.
 _TTSD_GENERATION = {"temperature": 1.1, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
@@ -168,8 +168,7 @@ def find_variant(
         return VARIANTS["MOSS-TTSD-v1.0"]
     checkpoint = str(checkpoint or getattr(config, "name_or_path", None) or "")
     repository = _repository_name(checkpoint).lower()
-    letters = re.sub("[^a-z0-9]", "", repository)
-    found = next((VARIANTS[variant] for pattern, variant in _NAMES if pattern.search(letters)), None)
+    found = next((VARIANTS[variant] for pattern, variant in _NAMES if pattern.search(repository)), None)
     if found is not None and found.name.lower() == repository:
         return found
     if checkpoint:
