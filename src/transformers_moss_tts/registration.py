@@ -21,6 +21,7 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .moss_audio_tokenizer import MossAudioTokenizerConfig, MossAudioTokenizerModel
+from .moss_tts.pipeline_moss_tts import register_pipeline
 from .moss_tts_delay import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
 from .moss_tts_delay.conversion_moss_tts_delay import moss_tts_delay_mapping
 from .moss_tts_local import (
@@ -60,6 +61,7 @@ def register_with_transformers() -> None:
     AutoProcessor.register(MossTTSLocalConfig, MossTTSLocalProcessor, exist_ok=True)
     _register_model(MossTTSLocalV1Config, MossTTSLocalV1Model, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
+    register_pipeline()
     # By class name: MossTTSLocal v1.0 has the same `model_type` and needs no conversion.
     register_checkpoint_conversion_mapping(MossTTSDelayModel.__name__, moss_tts_delay_mapping(), overwrite=True)
 

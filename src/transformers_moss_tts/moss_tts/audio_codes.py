@@ -22,15 +22,17 @@ import torch
 
 from ..audio_io import load_audio, normalize_loudness, save_audio
 from .frames import split_audio_codes
+from .generated_sequences import GeneratedSequences
 from .messages import Audio, is_codes
 from .outputs import MossTTSGenerateOutput
+from .upstream import DecodedAudio, UpstreamMixin
 
 
 # Frames a second of the family's codecs, in Hz.
 FRAME_RATE = 12.5
 
 
-class AudioCodesMixin:
+class AudioCodesMixin(UpstreamMixin):
     """For processors: they have an `audio_tokenizer`, a `codec_path`, a `model_config` and `audio_limits`."""
 
     @property
@@ -58,8 +60,8 @@ class AudioCodesMixin:
                 What `generate` returned, as dict or as sequences `(batch_size, length, 1 + n_vq)` or `(length, 1 + n_vq)`,
                 or codes `(frames, n_vq)` or a list of them.
             prompt_length (`int`, *optional*):
-                With sequences: length of the prompt, to leave out the audio that it began the assistant's turn with. A
-                [`MossTTSGenerateOutput`] knows it.
+                With sequences: length of the prompt, to leave out the audio that it began the assistant's turn with. What
+                `generate` returned knows it.
 
         Returns:
             Waveforms `(samples,)`, of a stereo codec `(channels, samples)`, in float32 on the CPU, at the codec's rate: one
@@ -70,6 +72,7 @@ class AudioCodesMixin:
         frame = self._codec().config.downsample_rate
         # Decoded with its beginning, for the codec's context, which is then cut off.
         waveforms = [wave[..., len(prefix) * frame :] for wave, prefix in zip(waveforms, prefixes)]
+        waveforms = [wave.as_subclass(DecodedAudio) for wave in waveforms]
         is_single = isinstance(outputs, torch.Tensor) and outputs.ndim == 2
         return waveforms[0] if is_single else waveforms
 
@@ -121,10 +124,18 @@ class AudioCodesMixin:
         wave = load_audio(
             item, config.sampling_rate, array_sampling_rate=sampling_rate, num_channels=channels, limits=limits
         )
-        return torch.from_numpy(normalize_loudness(wave)).view(channels, -1)
+        return torch.from_numpy(wave).view(channels, -1)
+
+    def _encode_joined(self, audio: list[Audio], sampling_rate: int | None) -> torch.LongTensor:
+        """Codes `(frames, n_vq)` of recordings one behind the other; they are joined before they are encoded."""
+        if any(is_codes(item) for item in audio):
+            return torch.cat(self.encode_audio(audio, sampling_rate))
+        waves = [self._load_recording(item, sampling_rate, None) for item in audio]
+        return self._encode_waves([torch.cat(waves, dim=1)])[0]
 
     def _encode_waves(self, waves: list[torch.FloatTensor]) -> list[torch.LongTensor]:
         codec = self._codec()
+        waves = [torch.from_numpy(normalize_loudness(wave.numpy())) for wave in waves]
         lengths = torch.tensor([wave.shape[1] for wave in waves])
         values = torch.nn.utils.rnn.pad_sequence([wave.T for wave in waves], batch_first=True).transpose(1, 2)
         mask = torch.arange(values.shape[2]) < lengths[:, None]
@@ -202,6 +213,8 @@ class AudioCodesMixin:
             raise ValueError(
                 f"Sequences must have {1 + config.n_vq} channels, codes {config.n_vq}, got {tuple(outputs.shape)}."
             )
+        if prompt_length is None and isinstance(outputs, GeneratedSequences):
+            prompt_length = outputs.prompt_length
         sequences = (outputs[None] if outputs.ndim == 2 else outputs).cpu()
         if prompt_length is not None:
             return split_audio_codes(self.model_config, sequences, prompt_length)

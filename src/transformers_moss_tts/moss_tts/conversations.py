@@ -13,11 +13,13 @@
 # limitations under the License.
 """Conversations to prompts: turns of text and audio as positions of a text token and codes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 
+from .dialogue import VoiceOfSpeaker, read_dialogue
 from .messages import (
     SCALAR_FIELDS,
     Audio,
@@ -30,6 +32,7 @@ from .messages import (
     role_of,
 )
 from .prompt import AUDIO_PLACEHOLDER, Part, UserText, content_parts
+from .upstream import UserMessage, check_call_options
 
 
 _MODES = ("generation", "continuation", "computing_loss")
@@ -55,9 +58,12 @@ class ConversationsMixin:
         ambient_sound: str | list[str | None] | None = None,
         mode: str = "generation",
         conversations: dict | list | None = None,
+        script: str | None = None,
+        voices: Mapping[str, VoiceOfSpeaker] | list[VoiceOfSpeaker | None] | None = None,
         sampling_rate: int | None = None,
         padding: bool = True,
         return_tensors: str = "pt",
+        **kwargs,
     ) -> BatchFeature:
         r"""
         Builds the prompts of one or many utterances, or of whole conversations.
@@ -84,8 +90,16 @@ class ConversationsMixin:
                 A message, or a list of conversations, each a message or a list of messages: `role` and the fields above, or
                 what [`~MossTTSProcessor.build_user_message`] and
                 [`~MossTTSProcessor.build_assistant_message`] return.
+            script (`str`, *optional*):
+                A dialogue instead of a text, with `[S1]`, `[S2]`, ... before what each speaker says.
+            voices (`dict` or `list`, *optional*):
+                Voices of the script's speakers, by speaker (`{"S1": ...}`) or in their order: a recording of each, or a pair of
+                the recording and what it says, or `None`. With their words the model goes on from the recordings, which keeps
+                voices best; without, it clones them.
             sampling_rate (`int`, *optional*):
                 Rate in Hz of references that are arrays.
+            kwargs:
+                Options of the remote code that say what is done anyway: `n_vq`, `apply_chat_template`, `truncation`.
 
         Returns:
             [`BatchFeature`] with `input_ids` `(batch_size, length, 1 + n_vq)` and `attention_mask` `(batch_size, length)`,
@@ -100,6 +114,7 @@ class ConversationsMixin:
             raise ValueError("Prompts are left padded torch tensors: use `padding=True` and `return_tensors='pt'`.")
         if mode not in _MODES:
             raise ValueError(f"`mode` must be one of {', '.join(_MODES)}, got {mode!r}.")
+        check_call_options(kwargs, self.model_config.n_vq)
         if conversations is None and is_conversations(text):
             conversations, text = text, None
         fields = {
@@ -113,7 +128,11 @@ class ConversationsMixin:
             "sound_event": sound_event,
             "ambient_sound": ambient_sound,
         }
-        if conversations is None:
+        if script is not None:
+            conversations, mode = self._conversations_of_script(script, voices, fields, conversations, sampling_rate)
+        elif voices is not None:
+            raise ValueError("`voices` are those of a `script`: pass it, or `reference` beside `text`.")
+        elif conversations is None:
             conversations = [[message] for message in messages_of_fields(fields)]
         elif given := [name for name, value in fields.items() if value is not None]:
             raise ValueError(f"Conversations carry their own fields; got {', '.join(given)} beside them.")
@@ -122,13 +141,27 @@ class ConversationsMixin:
         conversations = [[c] if isinstance(c, dict) else list(c) for c in conversations]
         return self._encode_conversations(conversations, mode, sampling_rate)
 
+    def _conversations_of_script(
+        self, script: str, voices: Any, fields: dict[str, Any], conversations: Any, sampling_rate: int | None
+    ) -> tuple[list[list[Message]], str]:
+        """The conversation of a dialogue, and its mode."""
+        beside = [name for name in ("text", "reference") if fields[name] is not None]
+        if beside or conversations is not None:
+            raise ValueError(f"A `script` stands for {', '.join(beside) or 'conversations'}: pass one of them.")
+        dialogue = read_dialogue(script, voices)
+        user = {"role": "user"} | fields | {"text": dialogue.text, "reference": dialogue.reference}
+        if dialogue.beginning is None:
+            return [[user]], "generation"
+        beginning = self._encode_joined(dialogue.beginning, sampling_rate)
+        return [[user, self.build_assistant_message([beginning])]], "continuation"
+
     def apply_chat_template(
         self,
         conversation: list[dict] | list[list[dict]],
         chat_template: str | None = None,
         tokenize: bool = True,
         return_dict: bool = True,
-        add_generation_prompt: bool = True,
+        add_generation_prompt: bool | None = None,
         continue_final_message: bool = False,
         processor_kwargs: dict[str, Any] | None = None,
         **kwargs,
@@ -142,10 +175,11 @@ class ConversationsMixin:
                 `{"type": "audio", "audio": ...}` (also under the keys `path` and `url`). The audio of a user message is its
                 references, that of an assistant message what it says. Messages may carry `language`, `tokens`,
                 `duration_seconds`, `instruction`, `quality`, `sound_event`, `ambient_sound`.
-            add_generation_prompt (`bool`, *optional*, defaults to `True`):
-                Open the assistant's turn after a last user message.
+            add_generation_prompt (`bool`, *optional*):
+                Let the model speak next: after a last user message its turn is opened, a last assistant message is left open, to
+                be continued. By default it speaks after a user message, and a last assistant message is whole.
             continue_final_message (`bool`, *optional*, defaults to `False`):
-                Leave a last assistant message open, to be continued.
+                Leave a last assistant message open.
             return_dict (`bool`, *optional*, defaults to `True`):
                 `False` returns `input_ids` alone.
             kwargs, processor_kwargs:
@@ -165,12 +199,13 @@ class ConversationsMixin:
         ends_with_user = [bool(chat) and chat[-1]["role"] == "user" for chat in conversations]
         if any(ends_with_user) != all(ends_with_user):
             raise ValueError("All chats of a batch must end with the same role.")
-        mode = "generation" if all(ends_with_user) else "continuation" if continue_final_message else "computing_loss"
-        inputs = self._encode_conversations(conversations, mode, sampling_rate, add_generation_prompt)
+        is_continued = continue_final_message or add_generation_prompt
+        mode = "generation" if all(ends_with_user) else "continuation" if is_continued else "computing_loss"
+        inputs = self._encode_conversations(conversations, mode, sampling_rate, add_generation_prompt is not False)
         return inputs if return_dict else inputs["input_ids"]
 
-    @staticmethod
     def build_user_message(
+        self,
         text: str | None = None,
         reference: Audio | list[Audio | None] | None = None,
         instruction: str | None = None,
@@ -182,18 +217,20 @@ class ConversationsMixin:
         duration_seconds: float | None = None,
     ) -> Message:
         """A user message for `conversations`; the fields are those of [`~MossTTSProcessor.__call__`]."""
-        return {
-            "role": "user",
-            "text": text,
-            "reference": reference,
-            "instruction": instruction,
-            "tokens": tokens,
-            "quality": quality,
-            "sound_event": sound_event,
-            "ambient_sound": ambient_sound,
-            "language": language,
-            "duration_seconds": duration_seconds,
-        }
+        message = UserMessage(
+            role="user",
+            text=text,
+            reference=reference,
+            instruction=instruction,
+            tokens=tokens,
+            quality=quality,
+            sound_event=sound_event,
+            ambient_sound=ambient_sound,
+            language=language,
+            duration_seconds=duration_seconds,
+        )
+        message.layout = self.variant.prompt
+        return message
 
     @staticmethod
     def build_assistant_message(audio_codes_list: list[Audio], content: str = AUDIO_PLACEHOLDER) -> Message:

@@ -332,8 +332,10 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
 
 def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Options of `from_pretrained` as those of the class, the Hub and the tokenizer."""
-    # The options of a pipeline's generator come along.
+    # The options of a pipeline's generator come along, and one of them is for both.
     is_pipeline = options.pop("_from_pipeline", None) is not None
+    if "moss_tts_variant" in options:
+        options.setdefault("variant", options.pop("moss_tts_variant"))
     fields, hub_options, tokenizer_options = (
         {name: options.pop(name) for name in names if name in options}
         for names in (_FIELDS, _HUB_OPTIONS, _TOKENIZER_OPTIONS)

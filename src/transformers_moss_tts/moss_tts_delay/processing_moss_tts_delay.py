@@ -17,7 +17,7 @@ import torch
 
 from ..moss_tts.processing_moss_tts import MossTTSProcessor
 from .configuration_moss_tts_delay import MossTTSDelayConfig
-from .delay_pattern import apply_delay_pattern
+from .delay_pattern import apply_delay_pattern, undo_delay_pattern
 
 
 class MossTTSDelayProcessor(MossTTSProcessor):
@@ -25,6 +25,9 @@ class MossTTSDelayProcessor(MossTTSProcessor):
 
     config_class = MossTTSDelayConfig
     special_tokens = (*MossTTSProcessor.special_tokens, "audio_assistant_delay_slot")
+    # As the remote code names them.
+    apply_delay_pattern = staticmethod(apply_delay_pattern)
+    apply_de_delay_pattern = staticmethod(undo_delay_pattern)
 
     def _audio_rows(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
         config = self.model_config
