@@ -21,9 +21,19 @@ from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 
 
 def _projection(d_in: int, d_out: int) -> nn.Module:
-    if d_in == d_out:
-        return nn.Identity()
-    return weight_norm(nn.Conv1d(d_in, d_out, kernel_size=1, dtype=torch.float32))
+    return nn.Identity() if d_in == d_out else NormalizedProjection(d_in, d_out)
+
+
+class NormalizedProjection(nn.Conv1d):
+    """A 1x1 convolution with weight normalization, which can be pickled: torch's parametrized modules cannot."""
+
+    def __init__(self, d_in: int, d_out: int):
+        super().__init__(d_in, d_out, kernel_size=1, dtype=torch.float32)
+        # This gives the object a class of its own, derived from this one.
+        weight_norm(self)
+
+    def __reduce_ex__(self, protocol: int):
+        return NormalizedProjection, (self.in_channels, self.out_channels), self.__dict__
 
 
 class MossAudioTokenizerLFQ(nn.Module):

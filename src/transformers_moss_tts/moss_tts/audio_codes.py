@@ -215,7 +215,7 @@ class AudioCodesMixin(UpstreamMixin):
             )
         if prompt_length is None and isinstance(outputs, GeneratedSequences):
             prompt_length = outputs.prompt_length
-        sequences = (outputs[None] if outputs.ndim == 2 else outputs).cpu()
+        sequences = (outputs[None] if outputs.ndim == 2 else outputs).cpu().as_subclass(torch.Tensor)
         if prompt_length is not None:
             return split_audio_codes(self.model_config, sequences, prompt_length)
         codes, _ = split_audio_codes(self.model_config, sequences, sequences.shape[1])

@@ -21,6 +21,8 @@ import torch
 from transformers import AutoModel
 from transformers.utils import logging
 
+from ..moss_audio_tokenizer.configuration_moss_audio_tokenizer import codec_dtype
+
 
 logger = logging.get_logger(__name__)
 
@@ -53,14 +55,15 @@ def locate_codec(checkpoint: str | os.PathLike, name: str | os.PathLike, is_argu
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
-def load_codec(location: str, dtype: torch.dtype | None, hub_options: dict[str, Any]):
+def load_codec(location: str, dtype: str | torch.dtype | None, hub_options: dict[str, Any]):
     """
     The codec at a place that [`locate_codec`] returned.
 
     Raises:
         OSError: if there is none.
+        ValueError: if `dtype` is none of a codec.
     """
-    options = dict(hub_options) if dtype is None else hub_options | {"dtype": dtype}
+    options = dict(hub_options) if dtype is None else hub_options | {"dtype": codec_dtype(dtype)}
     parts = PurePosixPath(location).parts
     if not Path(location).is_absolute() and len(parts) > 2:
         location, options["subfolder"] = "/".join(parts[:2]), "/".join(parts[2:])

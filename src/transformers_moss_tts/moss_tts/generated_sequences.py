@@ -46,6 +46,8 @@ class GeneratedSequences(torch.Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))
         source = args[0] if args else None
+        if func is torch.Tensor.as_subclass:
+            return result
         if not isinstance(source, cls) or type(result) is not torch.Tensor or result.dtype != source.dtype:
             return result
         with torch._C.DisableTorchFunctionSubclass():

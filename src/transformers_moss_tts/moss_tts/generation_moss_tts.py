@@ -28,6 +28,7 @@ from ..compatibility import CACHE_NAME, takes_either_cache_name
 from ..modules.few_row_linear import ready_weights
 from .frame_streamer import MossTTSFrameStreamer
 from .frames import split_audio_codes
+from .generated_sequences import GeneratedSequences
 from .generation_parameters import (
     AUDIO_NAMES,
     SAMPLING_PARAMETERS,
@@ -375,11 +376,12 @@ class MossTTSGenerationMixin(GenerationMixin):
             streamer.end()
 
         # *************** MOSS-TTS specific ***************
-        sequences = buffers.sequences.clone()
-        reached_limit = self._reached_limit(sequences[:, prompt_length:, 0], generation_config)
+        steps = buffers.sequences.clone()
+        reached_limit = self._reached_limit(steps[:, prompt_length:, 0], generation_config)
+        sequences = GeneratedSequences.of(steps, prompt_length)
         if not generation_config.return_dict_in_generate:
             return sequences
-        prefix_codes, audio_codes = self.split_audio_codes(sequences, prompt_length, generation_config)
+        prefix_codes, audio_codes = self.split_audio_codes(steps, prompt_length, generation_config)
         return MossTTSGenerateOutput(
             sequences=sequences,
             audio_codes=audio_codes,

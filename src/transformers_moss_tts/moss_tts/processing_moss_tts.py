@@ -138,18 +138,13 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         if audio_tokenizer is not None:
             self._codec()
 
-    @property
-    def audio_tokenizer(self) -> Any:
-        """The codec, or `None`. Another one that was loaded from somewhere is saved by its own name."""
-        return self._audio_tokenizer
-
-    @audio_tokenizer.setter
-    def audio_tokenizer(self, codec: Any) -> None:
-        self._audio_tokenizer = codec
-        name = getattr(codec, "name_or_path", None) or None
-        if name is not None and name != self._codec_name:
-            self._name_codec(name)
-            self._codec_name = name
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        loaded_from = getattr(value, "name_or_path", None) if name == "audio_tokenizer" else None
+        # A codec that takes the place of another is saved by its own name.
+        if loaded_from and loaded_from != self._codec_name:
+            self._codec_name = loaded_from
+            self._name_codec(loaded_from)
 
     def _name_codec(self, name: str | os.PathLike) -> None:
         self.codec_path = os.fspath(name)
@@ -194,6 +189,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             OSError: if the checkpoint, or the codec of `codec_path`, cannot be found.
         """
         checkpoint = pretrained_model_name_or_path
+        codec_dtype = kwargs.pop("codec_weight_dtype", codec_dtype)
         fields, hub_options, tokenizer_options = _split_options(kwargs)
         saved = _read_json(checkpoint, PROCESSOR_NAME, hub_options)
         if model_config is None:
