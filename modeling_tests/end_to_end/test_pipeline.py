@@ -115,3 +115,23 @@ def test_saved_pipeline_loads_again(speak, folder, tmp_path):
     again = pipeline("text-to-speech", model=str(tmp_path))
     again.processor.audio_tokenizer = speak.processor.audio_tokenizer
     np.testing.assert_array_equal(again("hello")["audio"], speak("hello")["audio"])
+
+
+def test_a_continuation_and_its_beginning(speak):
+    """The pipeline, `decode` of the output and `decode` of the sequences leave out what the prompt began with."""
+    codes = torch.randint(0, 32, (5, 8), generator=torch.Generator().manual_seed(0))
+    user, reply = {"role": "user", "content": "hello world"}, {"type": "audio", "audio": codes}
+    chat = [user, {"role": "assistant", "content": [reply]}]
+    inputs = speak.processor.apply_chat_template(chat, continue_final_message=True)
+    options = {"max_new_tokens": 30}
+    outputs = speak.model.generate(**inputs, **options, return_dict_in_generate=True)
+    expected = speak.processor.decode(outputs)[0]
+    assert len(expected) == 1920 * len(outputs.audio_codes[0]) > 0 and len(outputs.prefix_codes[0]) == 5
+    sequences = speak.model.generate(**inputs, **options)
+    for same in (sequences, outputs.sequences, sequences.clone(), sequences[:1]):
+        assert torch.equal(speak.processor.decode(same)[0], expected)
+    assert torch.equal(speak.processor.decode(next(iter(sequences))), expected)
+    np.testing.assert_allclose(speak(chat, generate_kwargs=options)["audio"], expected, atol=1e-5)
+    whole = speak.processor.decode(sequences.as_subclass(torch.Tensor))[0]
+    torch.testing.assert_close(whole[-len(expected) :], expected)
+    assert len(whole) == len(expected) + 5 * 1920

@@ -15,6 +15,7 @@
 
 from typing import Any
 
+import transformers
 from transformers import AutoModel, AutoModelForAudioTokenization, AutoModelForTextToWaveform, AutoProcessor
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
@@ -62,8 +63,16 @@ def register_with_transformers() -> None:
     _register_model(MossTTSLocalV1Config, MossTTSLocalV1Model, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
     register_pipeline()
+    _complete_dummy_mappings()
     # By class name: MossTTSLocal v1.0 has the same `model_type` and needs no conversion.
     register_checkpoint_conversion_mapping(MossTTSDelayModel.__name__, moss_tts_delay_mapping(), overwrite=True)
+
+
+def _complete_dummy_mappings() -> None:
+    """AutoProcessor looks for a codec's class in mappings that, where torchvision is missing, are dummies without entries."""
+    for mapping in (transformers.IMAGE_PROCESSOR_MAPPING, transformers.VIDEO_PROCESSOR_MAPPING):
+        if not hasattr(mapping, "_extra_content"):
+            mapping._extra_content = {}
 
 
 def _register_config(config_class: type[PreTrainedConfig], *other_model_types: str) -> None:

@@ -33,7 +33,9 @@ class NormalizedProjection(nn.Conv1d):
         weight_norm(self)
 
     def __reduce_ex__(self, protocol: int):
-        return NormalizedProjection, (self.in_channels, self.out_channels), self.__dict__
+        # The new object has the hooks of its own.
+        state = {name: value for name, value in self.__dict__.items() if name != "_load_state_dict_pre_hooks"}
+        return NormalizedProjection, (self.in_channels, self.out_channels), state
 
 
 class MossAudioTokenizerLFQ(nn.Module):

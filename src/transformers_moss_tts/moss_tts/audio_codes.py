@@ -201,7 +201,8 @@ class AudioCodesMixin(UpstreamMixin):
         if isinstance(outputs, dict):
             return outputs["prefix_codes"], outputs["audio_codes"]
         if isinstance(outputs, list):
-            return [codes[:0] for codes in outputs], [self._check_codes(codes) for codes in outputs]
+            checked = [self._check_codes(codes) for codes in outputs]
+            return [codes[:0] for codes in checked], checked
         if not isinstance(outputs, torch.Tensor) or outputs.ndim not in (2, 3):
             raise TypeError(
                 "`decode` takes what `generate` returned, sequences (batch_size, length, 1 + n_vq), codes (frames, n_vq) or "
