@@ -90,7 +90,7 @@ def delay_8b(is_small: bool) -> MossTTSDelayModel:
 def local_1_7b(is_small: bool) -> MossTTSLocalV1Model:
     if is_small:
         return MossTTSLocalV1Model(MossTTSLocalV1Config(language_config=SMALL, **SMALL_LOCAL))
-    return MossTTSLocalV1Model(MossTTSLocalV1Config(language_config=qwen3(2048, 6144, 28, 16)))
+    return MossTTSLocalV1Model(MossTTSLocalV1Config(language_config=qwen3(2048, 6144, 28, 16, vocabulary=155648)))
 
 
 def local_4b(is_small: bool) -> MossTTSLocalModel:
@@ -114,10 +114,12 @@ def codec_v2(is_small: bool) -> MossAudioTokenizerModel:
     patch = {"module_type": "PatchedPretransform", "patch_size": 2}
     first = patch | {"patch_size": 240}
     encoder = [first, narrow | {"input_dimension": 240, "output_dimension": 384}]
-    encoder += [patch, narrow | {"input_dimension": 768, "output_dimension": 384}] * 4
-    encoder += [patch, wide | {"input_dimension": 768, "output_dimension": 768}]
-    decoder = [wide | {"input_dimension": 768, "output_dimension": 768}, patch]
-    decoder += [narrow | {"input_dimension": 384, "output_dimension": 768}, patch] * 4
+    encoder += [patch, narrow | {"input_dimension": 768, "output_dimension": 384}] * 3
+    encoder += [patch, narrow | {"input_dimension": 768, "output_dimension": 640}]
+    encoder += [patch, wide | {"input_dimension": 1280, "output_dimension": 768}]
+    decoder = [wide | {"input_dimension": 768, "output_dimension": 1280}, patch]
+    decoder += [narrow | {"input_dimension": 640, "output_dimension": 768}, patch]
+    decoder += [narrow | {"input_dimension": 384, "output_dimension": 768}, patch] * 3
     decoder += [narrow | {"input_dimension": 384, "output_dimension": 240}, first]
     config = MossAudioTokenizerConfig(
         sampling_rate=48000,

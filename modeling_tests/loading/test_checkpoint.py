@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import GOLDEN_CODEC, GOLDEN_TTS, tiny_codec, tiny_local, tiny_local_v1, tiny_tts
+from tiny_models import GOLDEN_CODEC, GOLDEN_TTS, golden_processor, tiny_codec, tiny_local, tiny_local_v1, tiny_tts
 from transformers import AutoModel
 
 from transformers_moss_tts import MossAudioTokenizerModel, MossTTSDelayModel
@@ -234,3 +234,21 @@ def test_saving_into_a_file_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="is a file"):
         tiny_codec().save_pretrained(tmp_path / "file")
+
+
+def test_a_processor_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    processor = golden_processor(codec_path="OpenMOSS-Team/MOSS-Audio-Tokenizer")
+    processor.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fill_up(tokenizer, folder, *args, **kwargs):
+        Path(folder, "tokenizer.json").write_bytes(b"half of it")
+        raise Exception("No space left on device")
+
+    monkeypatch.setattr(type(processor.tokenizer), "save_pretrained", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        processor.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    saved = processor.save_pretrained(tmp_path)
+    assert saved and all(Path(file).parent == tmp_path and Path(file).exists() for file in saved)

@@ -29,6 +29,7 @@ from transformers.utils import GENERATION_CONFIG_NAME, PROCESSOR_NAME, cached_fi
 
 from ..audio_io import DEFAULT_LIMITS, AudioLimits
 from ..loading.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
+from ..utils.atomic_files import final_folder, replacing_files
 from .audio_codes import AudioCodesMixin
 from .codec_path import codec_name_in, load_codec, locate_codec
 from .conversations import ConversationsMixin
@@ -241,9 +242,10 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
         """Writes the fields, and the class for `trust_remote_code=True` where the folder has the module for it."""
         path, fields = Path(json_file_path), self.to_dict()
+        folder = final_folder(path.parent)
         if self.codec_path is not None:
-            fields["audio_tokenizer_name_or_path"] = self._codec_name_in(path.parent)
-        if needs_module(path.parent):
+            fields["audio_tokenizer_name_or_path"] = self._codec_name_in(folder)
+        if needs_module(folder):
             fields["auto_map"] = {"AutoProcessor": class_reference(type(self).__name__)}
         path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -259,7 +261,11 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         """
         Saves tokenizer and processor, the codec by its name, and, where the model has not been saved yet, the config.json
         that [`~MossTTSProcessor.from_pretrained`] reads. `push_to_hub=True` pushes them to `repo_id`, by default the
-        name of the folder, with the arguments of [`~MossTTSProcessor.push_to_hub`].
+        name of the folder, with the arguments of [`~MossTTSProcessor.push_to_hub`]. Files that are written over stay until all
+        new ones are whole.
+
+        Raises:
+            OSError: if the files cannot be written, for instance on a full disk.
         """
         Path(save_directory).mkdir(parents=True, exist_ok=True)
         if not Path(save_directory, "config.json").exists():
@@ -268,10 +274,11 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             config.save_pretrained(save_directory)
         if needs_module(save_directory):
             add_module(save_directory)
-        saved = super().save_pretrained(save_directory)
+        with replacing_files(save_directory) as folder:
+            saved = super().save_pretrained(folder)
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-        return saved
+        return [str(Path(save_directory, Path(file).name)) for file in saved]
 
     def push_to_hub(
         self,

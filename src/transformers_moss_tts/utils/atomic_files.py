@@ -44,6 +44,15 @@ _WEIGHTS = re.compile(r"(adapter_model|model)(?:\.([^.-]+))?(?:-\d{5}-of-\d{5})?
 _INDEX = re.compile(r"(adapter_model|model)\.safetensors\.index(?:\.([^.]+))?\.json")
 
 
+# Of the temporary folders inside of those that are saved into.
+_PREFIX = ".saving."
+
+
+def final_folder(folder: Path) -> Path:
+    """The folder that files will be in: of the temporary folder of [`replacing_files`] the one that it is in."""
+    return folder.parent if folder.name.startswith(_PREFIX) else folder
+
+
 @contextlib.contextmanager
 def replacing_files(folder: str | os.PathLike) -> Iterator[str]:
     """
@@ -57,7 +66,7 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[str]:
     if folder.is_file():
         raise NotADirectoryError(f"{folder} is a file; files can be saved into a folder only.")
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving."))
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_PREFIX))
     try:
         try:
             yield str(temporary)
@@ -88,4 +97,4 @@ def _whose(name: str) -> tuple[str, str | None] | None:
     return None if match is None else match.groups()
 
 
-__all__ = ["replacing", "replacing_files"]
+__all__ = ["final_folder", "replacing", "replacing_files"]
