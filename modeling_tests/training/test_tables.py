@@ -207,5 +207,5 @@ def test_texts_beside_recordings_are_utf8(folder):
     (folder / "clips" / "0.txt").write_bytes("Für.".encode("utf-8-sig"))
     assert load_table(folder)["text"][:] == ["Für."]
     (folder / "clips" / "1.txt").write_bytes("Für.".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"1\.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"1\.txt' is not UTF-8"):
         load_table(folder)

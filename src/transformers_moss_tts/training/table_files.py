@@ -21,6 +21,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from ..utils.text_files import read_text
+
 
 def has_examples(path: Path) -> bool:
     """
@@ -35,16 +37,6 @@ def has_examples(path: Path) -> bool:
     if path.suffix == ".csv":
         return _has_records(path, lines)
     return _has_objects(path, lines)
-
-
-def read_text(path: Path) -> str:
-    """
-    Content of a UTF-8 file.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    return "".join(line for _, line in _lines(path))
 
 
 def _num_parquet_rows(path: Path) -> int:

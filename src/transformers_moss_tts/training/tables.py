@@ -22,7 +22,7 @@ from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
 from .recording_encoding import column_names, undecoded
-from .table_files import has_examples, read_text
+from .table_files import has_examples
 
 
 logger = logging.get_logger(__name__)
