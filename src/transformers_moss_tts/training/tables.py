@@ -21,6 +21,7 @@ from datasets import Dataset, IterableDataset, concatenate_datasets, load_datase
 from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
+from ..utils.text_files import read_text
 from .recording_encoding import column_names, undecoded
 from .table_files import has_examples
 
