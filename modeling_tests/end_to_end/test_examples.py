@@ -79,6 +79,7 @@ def check_recording(path: Path, generator: Path, said: str) -> None:
         ("clone/clone_voice.py", [VOICE, "hello world", "--language", "English"]),
         ("clone/continue_recording.py", [VOICE, "hello", "world"]),
         ("clone/dialogue.py", ["[S1] hello [S2] world", "--voices", VOICE, VOICE]),
+        ("clone/dialogue.py", ["[S1] hello [S2] world", "--voices", VOICE, VOICE, "--words", "one", "two"]),
         ("speak/stream_speech.py", ["hello world"]),
     ],
 )

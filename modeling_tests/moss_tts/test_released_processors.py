@@ -18,11 +18,13 @@ import json
 import pickle
 
 import pytest
+import soundfile
 import torch
 from released.stand_ins import GENERATORS, ORGANIZATION
 from transformers import AutoConfig, AutoModelForTextToWaveform, AutoProcessor, pipeline
 
 from transformers_moss_tts import MossTTSDelayProcessor, MossTTSLocalProcessor, MossTTSLocalV1Processor
+from transformers_moss_tts.cli import main
 
 
 CLASSES = dict.fromkeys(GENERATORS, MossTTSDelayProcessor) | {
@@ -62,6 +64,15 @@ def test_the_class_follows_from_the_model_whichever_is_called(released):
         assert type(processor) is CLASSES[name]
         with pytest.raises(ValueError, match=CLASSES[name].__name__):
             wrong(processor.tokenizer, model_config=processor.model_config)
+
+
+# With its sampling the stand-in of MOSS-TTSD hardly ends.
+@pytest.mark.parametrize("name", [name for name in GENERATORS if name != "MOSS-TTSD-v1.0"])
+def test_the_command_speaks_with_every_release(released, tmp_path, name):
+    out = tmp_path / "speech.wav"
+    assert main(["[S1] Hello.", "-o", str(out), "--model", released(name), "--seed", "0", "--quiet"]) == 0
+    speech = soundfile.info(out)
+    assert speech.samplerate == (48000 if name == "MOSS-TTS-Local-Transformer-v1.5" else 24000) and speech.frames > 0
 
 
 @pytest.mark.parametrize("name", ["MOSS-TTS-Local-Transformer", "MOSS-TTSD-v1.0", "MOSS-SoundEffect"])
