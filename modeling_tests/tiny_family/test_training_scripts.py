@@ -53,36 +53,22 @@ def corpus(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("architecture", ["delay", "local"])
-def test_a_generator_is_trained_and_speaks(corpus, tmp_path, architecture):
+def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     output = tmp_path / "run"
-    common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
-    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", architecture]
-    others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
-    (tmp_path / "phases.yaml").write_text(PHASES % 2)
-    assert "4 rows of 2 speakers" in run("train_tts", *common, *sizes, *others)
-    assert (output / "checkpoint-4").is_dir()
-    first = AutoModelForTextToWaveform.from_pretrained(output / "model").state_dict()
-    (tmp_path / "phases.yaml").write_text(PHASES % 4)
-    run("train_tts", *common, *sizes, *others)
-    assert (output / "checkpoint-6").is_dir()
-    model = AutoModelForTextToWaveform.from_pretrained(output / "model")
-    assert type(model).__name__ == {"delay": "MossTTSDelayModel", "local": "MossTTSLocalModel"}[architecture]
-    assert any(not (first[name] == tensor).all() for name, tensor in model.state_dict().items())
-
-    # All weights of a model that there is are fine-tuned likewise.
     (tmp_path / "phases.yaml").write_text(PHASES % 1)
-    others = ["--model", output / "model", "--batch-size", 2, "--phases", tmp_path / "phases.yaml"]
-    run("train_tts", corpus, "--codec", CODEC, "--output", tmp_path / "tuned", *others)
-    tuned = AutoModelForTextToWaveform.from_pretrained(tmp_path / "tuned" / "model").state_dict()
-    assert any(not torch.equal(model.state_dict()[name], tensor) for name, tensor in tuned.items())
+    common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
+    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", "local"]
+    others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
+    assert "4 rows of 2 speakers" in run("train_tts", *common, *sizes, *others)
+    model = AutoModelForTextToWaveform.from_pretrained(output / "model")
+    assert type(model).__name__ == "MossTTSLocalModel" and (output / "checkpoint-3").is_dir()
 
     # Codecs of checkpoints are named beside them.
     (output / CODEC.name).symlink_to(CODEC)
     spoken = tmp_path / "spoken"
     (tmp_path / "sentences.txt").write_text("One.\nTwo.\n")
     common = [tmp_path / "sentences.txt", "--voices", corpus, "--model", output / "model", "--output", spoken]
-    printed = run("speak_sentences", *common, "--seconds-per-word", 1, "--max-new-tokens", 30)
+    printed = run("speak_sentences", *common, "--seconds-per-word", 1, "--max-new-tokens", 10)
     assert "2 sentences" in printed and "duration error" in printed
     rows = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
     assert [row["wanted_frames"] for row in rows] == [12, 12]
