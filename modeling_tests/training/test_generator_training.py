@@ -280,14 +280,14 @@ def test_trainer_groups_samples_by_length(processor, tmp_path):
 
 def test_what_was_learned_by_heart_is_generated(processor, tmp_path):
     """Prompt, labels, delay pattern, generation and decoding agree: a model that knows its rows speaks their codes."""
-    table = rows(3)
+    table = rows(2)
     samples = TrainingSamples(table, processor)
     config = processor.model_config
     config = type(config)(**config.to_dict() | {"language_config": config.language_config.to_dict()})
     torch.manual_seed(0)
     trainer = Trainer(
         MossTTSDelayModel(config),
-        arguments(tmp_path, max_steps=300, learning_rate=5e-3, per_device_train_batch_size=6, save_steps=1000),
+        arguments(tmp_path, max_steps=100, learning_rate=5e-3, per_device_train_batch_size=4, save_steps=1000),
         data_collator=MossTTSDataCollator(processor, paper_stream_weights(8)),
         train_dataset=samples,
     )

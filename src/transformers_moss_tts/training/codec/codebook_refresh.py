@@ -23,14 +23,14 @@ from torch import nn
 from ...moss_audio_tokenizer import MossAudioTokenizerModel
 
 
-# Steps without being chosen of a row that has not met the data yet.
+# Idle steps of an entry that has not met the data yet.
 _NEVER = -1
-# Vectors that a row counts for when it is placed on one, and below which it is dead.
+# Number of vectors that an entry counts for when it is placed on one, and number below which it is dead.
 _PLACED, _DEAD = 0.1, 0.03
 
 
 class _CodebookObserver:
-    """Sees which vectors chose which rows."""
+    """Sees which vectors chose which entries."""
 
     def __init__(self, model: MossAudioTokenizerModel):
         self.quantizers = model.quantizer.quantizers
@@ -65,15 +65,15 @@ class _CodebookObserver:
 
 class CodebookRefresher(_CodebookObserver):
     """
-    Moves rows of the codebooks that nothing has chosen for a while to vectors of the current batch. Without it the first
-    codebooks of a fresh codec use a handful of their rows (random restarts, arXiv 2005.00341). The very first batch fills all
-    rows, so that codebooks begin where the data is.
+    Moves entries of the codebooks that nothing has chosen for a while to vectors of the current batch. Without it the first
+    codebooks of a fresh codec use a handful of their entries (random restarts, arXiv 2005.00341). The very first batch fills
+    all entries, so that codebooks begin where the data is.
 
     Use `observe()` around the forward pass and call `refresh()` after the optimizer's step.
 
     Args:
         model ([`MossAudioTokenizerModel`]): the codec.
-        patience (`int`): steps without being chosen after which a row is dead.
+        patience (`int`): steps without being chosen after which an entry is dead.
     """
 
     def __init__(self, model: MossAudioTokenizerModel, patience: int):
@@ -83,7 +83,7 @@ class CodebookRefresher(_CodebookObserver):
 
     @torch.no_grad()
     def refresh(self) -> int:
-        """Moves the dead rows and returns how many they were."""
+        """Moves the dead entries and returns their number."""
         moved = 0
         for idle, quantizer, seen in zip(self.idle, self.quantizers, self._seen):
             if seen is None:
@@ -93,7 +93,7 @@ class CodebookRefresher(_CodebookObserver):
             idle += 1
             idle[codes] = 0
             dead = (is_dead | (idle > self.patience)).nonzero().flatten()
-            quantizer.codebook.weight[dead] = _draw(vectors, len(dead))
+            quantizer.codebook.weight[dead] = _sample(vectors, len(dead))
             idle[dead] = 0
             moved += len(dead)
         return moved
@@ -104,8 +104,8 @@ class CodebookRefresher(_CodebookObserver):
 
 class CodebookAverager(_CodebookObserver):
     """
-    Makes every row of a codebook the moving average of the vectors that chose it, which is online k-means (VQ-VAE, arXiv
-    1711.00937, appendix A.1) and takes the place of the codebook loss: the codebooks get no gradient. Rows that hardly
+    Makes every entry of a codebook the moving average of the vectors that chose it, which is online k-means (VQ-VAE, arXiv
+    1711.00937, appendix A.1) and takes the place of the codebook loss: the codebooks get no gradient. Entries that hardly
     anything chooses any more are placed on vectors of the current batch.
 
     Use `observe()` around the forward pass and call `refresh()` after the optimizer's step.
@@ -133,7 +133,7 @@ class CodebookAverager(_CodebookObserver):
 
     @torch.no_grad()
     def refresh(self) -> int:
-        """Moves all rows and returns how many of them were dead."""
+        """Moves all entries and returns how many of them were dead."""
         moved = 0
         for counts, sums, quantizer, seen in zip(self.counts, self.sums, self.quantizers, self._seen):
             if seen is None:
@@ -144,7 +144,7 @@ class CodebookAverager(_CodebookObserver):
             sums.lerp_(self.reduce(chosen.t() @ vectors), 1 - self.decay)
             dead = (counts < _DEAD).nonzero().flatten()
             counts[dead] = _PLACED
-            sums[dead] = _PLACED * _draw(vectors, len(dead))
+            sums[dead] = _PLACED * _sample(vectors, len(dead))
             quantizer.codebook.weight.copy_(sums / counts[:, None])
             moved += len(dead)
         return moved
@@ -153,5 +153,5 @@ class CodebookAverager(_CodebookObserver):
         return {"counts": self.counts, "sums": self.sums}
 
 
-def _draw(vectors: torch.Tensor, count: int) -> torch.Tensor:
+def _sample(vectors: torch.Tensor, count: int) -> torch.Tensor:
     return vectors[torch.randint(len(vectors), (count,), device=vectors.device)]

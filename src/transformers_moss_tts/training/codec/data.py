@@ -81,9 +81,9 @@ class RandomCrops:
     def batch(self, number: int) -> torch.Tensor:
         """Batch `number` of this process, `(batch_size, crop_samples)` in float32."""
         crops = np.zeros((self.batch_size, self.crop_samples), np.int16)
-        for row, (index, start) in zip(crops, self._draw(number)):
-            crop = self.recordings[index][start : start + self.crop_samples]
-            row[: len(crop)] = crop
+        for crop, (index, start) in zip(crops, self._draw(number)):
+            part = self.recordings[index][start : start + self.crop_samples]
+            crop[: len(part)] = part
         return torch.from_numpy(crops).float() / 32767
 
     def _draw(self, number: int) -> list[tuple[int, int]]:

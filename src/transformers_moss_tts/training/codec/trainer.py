@@ -95,7 +95,7 @@ class CodecTrainingArguments:
             (`"complex_stft"`) and the loss of samples (`"waveform"`), which give the decoded speech its pitch. A codec with a
             linear start ([`~transformers_moss_tts.training.initialize_linear`]) trains with both at the weight of the mel loss
             for a few hundred steps first. `"stft"`, the loss of magnitudes, is left out.
-        codebook_patience (`int`): steps after which an unused row of a codebook is moved.
+        codebook_patience (`int`): steps after which an unused entry of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.
         autoencoder (`bool`): trains encoder and decoder without the quantizer between them, before
@@ -173,6 +173,9 @@ class CodecTrainer:
             and saved in its checkpoints.
         step_callback (`Callable`, *optional*): is called with the trainer and the losses after every step. When it returns
             True the run ends there with a checkpoint, from which the next run goes on.
+
+    Raises:
+        ValueError: if the codec has two channels.
     """
 
     def __init__(
@@ -184,6 +187,10 @@ class CodecTrainer:
         semantic_loss: SemanticLoss | None = None,
         step_callback: StepCallback | None = None,
     ):
+        if model.config.num_channels != 1:
+            raise ValueError(
+                f"`CodecTrainer` trains codecs of one channel, and this one has {model.config.num_channels}."
+            )
         self.args = args
         self.step_callback = step_callback
         self.config = model.config
