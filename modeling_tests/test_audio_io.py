@@ -219,8 +219,10 @@ def test_limits(folder, name):
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "30", None])
 def test_limits_are_numbers(value):
-    with pytest.raises(ValueError, match="`max_duration` must be a number above 0"):
+    with pytest.raises(ValueError, match="`max_duration` must be a number of seconds above 0"):
         AudioLimits(max_duration=value)
+    with pytest.raises(ValueError, match="`max_bytes` must be a whole number above 0"):
+        AudioLimits(max_bytes=value)
 
 
 @pytest.mark.parametrize(
@@ -390,6 +392,7 @@ BAD_INPUT = {
     "base64": (lambda p: load_audio("data:audio/wav;base64,UklGR", RATE), ValueError, "not valid base64"),
     "text in a data URI": (lambda p: load_audio("data:,hello%20there", RATE), ValueError, "data URI"),
     "open text": (lambda p: load_audio(write(p, "a.wav", b"RIFF").open("r"), RATE), TypeError, "'rb'"),
+    "not a file": (lambda p: load_audio(types.SimpleNamespace(read=lambda: b""), RATE), ValueError, "cannot be read"),
     "closed file": (lambda p: load_audio(closed(), RATE), ValueError, "cannot be read: .*closed"),
     "damaged flac": (lambda p: load_audio(bytes(flac_of_silence(60)[:-500]), RATE), ValueError, "damaged"),
     "no samples": (

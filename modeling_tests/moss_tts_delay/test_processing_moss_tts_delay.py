@@ -218,6 +218,8 @@ def test_save_audio(processor, codes, tmp_path):
     processor.save_audio(waves, [tmp_path / "a.wav", tmp_path / "b.flac"])
     processor.save_audio(waves[0], tmp_path / "c.wav")
     assert len(load_audio(tmp_path / "a.wav", RATE)) == len(load_audio(tmp_path / "c.wav", RATE)) == 7 * 1920
+    with pytest.raises(ValueError, match="whole number of Hz from 1 to 768000, got 0"):
+        processor.save_audio(waves[0], tmp_path / "c.wav", sampling_rate=0)
     with pytest.raises(ValueError, match="2 waveforms for 1 paths"):
         processor.save_audio(waves, tmp_path / "d.wav")
 

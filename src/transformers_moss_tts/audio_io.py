@@ -279,7 +279,7 @@ def _content(audio: Any, name: str, limits: AudioLimits) -> bytes:
         if not hasattr(audio, "seekable") or audio.seekable():
             audio.seek(0)
         content = audio.read(limits.max_bytes + 1)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{name} cannot be read: {error}.") from error
     if not isinstance(content, bytes):
         raise TypeError(f"{name} must give bytes, got {type(content).__name__}: open the file in binary mode ('rb').")

@@ -96,7 +96,7 @@ class AudioCodesMixin(UpstreamMixin):
         if len(paths) != len(waveforms):
             raise ValueError(f"There are {len(waveforms)} waveforms for {len(paths)} paths: give one path for each.")
         for waveform, target in zip(waveforms, paths):
-            save_audio(waveform, target, sampling_rate or self.model_config.sampling_rate)
+            save_audio(waveform, target, self.model_config.sampling_rate if sampling_rate is None else sampling_rate)
 
     def _encode_audio(
         self,

@@ -78,9 +78,13 @@ class AudioLimits:
     allow_private_addresses: bool = True
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if name != "allow_private_addresses" and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise ValueError(f"`{name}` must be a number above 0, got {value!r}.")
+        for name in ("max_bytes", "max_channels", "max_sampling_rate"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be a whole number above 0, got {getattr(self, name)!r}.")
+        for name in ("max_duration", "download_timeout"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"`{name}` must be a number of seconds above 0, got {value!r}.")
 
     def check_size(self, num_bytes: int, name: str) -> None:
         if num_bytes > self.max_bytes:
