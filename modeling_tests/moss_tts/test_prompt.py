@@ -1,5 +1,7 @@
 """Text from outside in a prompt: it stays text, for every tokenizer."""
 
+from pathlib import Path
+
 import pytest
 from tiny_models import GOLDEN_TTS
 from tokenizers import normalizers
@@ -16,7 +18,7 @@ from transformers_moss_tts.moss_tts.prompt import (
 
 
 GOLDEN = GOLDEN_TTS.parent
-TOKENIZERS = [bundled_model(), GOLDEN / "moss_tts_delay", GOLDEN / "moss_ttsd", GOLDEN / "moss_tts_local_v1_5"]
+TOKENIZERS = [Path(bundled_model()), GOLDEN / "moss_tts_delay", GOLDEN / "moss_ttsd", GOLDEN / "moss_tts_local_v1_5"]
 LAYOUTS = [PromptLayout(), PromptLayout(has_scene=True, says_tokens=False), PiecewisePromptLayout()]
 FIELDS = ("text", "instruction", "language", "quality", "sound_event", "ambient_sound")
 
