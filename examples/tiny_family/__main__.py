@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from . import codec_stages, latent_teacher, packing
+from . import codec_stages, packing
 from .corpus import hibari_utterances, read_sentences, recorded_utterances, write_source
 
 
@@ -50,6 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     teacher.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
     teacher.add_argument("--steps", type=int, default=20000)
     teacher.add_argument("--batch-size", type=int, default=8, help="sentences a step")
+    render = stages.add_parser("render", help="write RUN/codes.parquet for train_tts, after teacher")
+    render.add_argument("codec", type=Path, help="folder of the codec")
+    render.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
+    render.add_argument("--codebooks", type=int, default=8, help="codebooks that the generators learn")
+    render.add_argument("--rows", type=int, default=60000)
     pack = stages.add_parser("pack", help="make a folder for a machine with an accelerator, see accelerator.py")
     pack.add_argument("model", type=Path, help="folder of a codec")
     pack.add_argument("target", type=Path, help="new folder")
@@ -86,7 +91,15 @@ def main(arguments: list[str] | None = None) -> None:
     elif args.stage == "codebooks":
         print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus)]))
     elif args.stage == "teacher":
+        from . import latent_teacher
+
         latent_teacher.train_teacher(args.run, args.codec, read_sentences(args.held_out), args.steps, args.batch_size)
+    elif args.stage == "render":
+        from . import latent_teacher
+
+        sentences = read_sentences(args.held_out)
+        rows = latent_teacher.render_table(args.run, args.codec, sentences, args.codebooks, args.rows)
+        print(f"{rows} rows in {args.run / 'codes.parquet'}")
     elif args.stage == "pack":
         print(f"{packing.pack(args.model, corpus, args.target) / 2**20:.1f} MiB")
     elif args.stage == "unpack":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch import nn
 from transformers import get_wsd_schedule
 
@@ -19,6 +20,7 @@ from transformers_moss_tts import MossAudioTokenizerModel
 
 from .corpus import NUM_WARPED_VOICES, RATE, Reader, WarpedVoice
 from .progress import Progress
+from .speech_timing import predicted_durations, time_speech
 
 
 SLOTS = 8  # a frame: what is known of the speech is given every 10 ms
@@ -38,12 +40,14 @@ class Rendering:
         phonemes (`np.ndarray` of shape `(slots,)`): hibari's ids.
         sounds (`np.ndarray` of shape `(slots, SOUNDS)`)
         voice (`np.ndarray` of shape `(VOICE,)`)
+        durations (`np.ndarray`, *optional*): of the symbols of the sentence and the silences around it, in frames of hibari.
     """
 
     waveform: np.ndarray
     phonemes: np.ndarray
     sounds: np.ndarray
     voice: np.ndarray
+    durations: np.ndarray | None = None
 
 
 def voice_vector(voice: WarpedVoice) -> np.ndarray:
@@ -89,8 +93,6 @@ class Renderer:
     """Renders sentences in warped voices, with what the teacher is told of them."""
 
     def __init__(self, frame_samples: int):
-        from .speech_timing import predicted_durations
-
         self.reader = Reader()
         self.durations_of = predicted_durations(self.reader.hibari.model_path)
         self.frame_samples = frame_samples
@@ -110,6 +112,7 @@ class Renderer:
             track_of(ids, durations, num_slots),
             sounds_of(f0, waveform, num_slots),
             voice_vector(voice),
+            durations,
         )
 
     def renderings(self, sentences: list[str], seed: int) -> Iterator[Rendering]:
@@ -208,6 +211,62 @@ def teacher_loss(
     return (predicted - expected)[is_frame].pow(2).mean() / expected[is_frame].pow(2).mean()
 
 
+def render_table(
+    run: Path, codec_folder: Path, sentences: list[str], n_vq: int, limit: int, voices_a_sentence: int = 2
+) -> int:
+    """
+    Writes `RUN/codes.parquet`, from which `train_tts` trains generators: each sentence in some voices, with the teacher's codes and
+    in `recorded_codes` those of the speech itself, for references.
+
+    Returns:
+        `int`: rows that were written, at most `limit`.
+    """
+    codec = MossAudioTokenizerModel.from_pretrained(codec_folder).eval()
+    renderer = Renderer(codec.config.downsample_rate)
+    teacher = build_teacher(renderer, codec)
+    teacher.load_state_dict(torch.load(run / "teacher" / "state.pt", weights_only=True)["teacher"])
+    teacher.eval()
+    rows = (
+        row_of(text, number, renderer, teacher, codec, n_vq)
+        for text in sentences
+        for number in random.Random(text).sample(range(NUM_WARPED_VOICES), voices_a_sentence)
+    )
+    kept = list(islice((row for row in rows if row is not None), limit))
+    Dataset.from_list(kept).to_parquet(run / "codes.parquet")
+    return len(kept)
+
+
+def row_of(
+    text: str, number: int, renderer: Renderer, teacher: LatentTeacher, codec: MossAudioTokenizerModel, n_vq: int
+) -> dict | None:
+    """A row of a sentence in a voice, None where the text is more than a sentence."""
+    phonemes = renderer.reader.phonemes(text)
+    if phonemes is None:
+        return None
+    speed = random.Random(f"{text} {number}").uniform(0.85, 1.2)
+    rendering = renderer.render(phonemes, WarpedVoice.number(number), speed, number)
+    seconds = len(rendering.waveform) / RATE
+    symbols = [symbol for symbol in phonemes if symbol in renderer.reader.hibari.vocab]
+    with torch.no_grad():
+        waveform = torch.from_numpy(rendering.waveform).float()[None]
+        recorded = codec.encode(waveform, num_quantizers=n_vq).audio_codes[:, 0].t()
+    return {
+        "text": text,
+        "speaker": f"warped_{number:03d}",
+        "language": "English",
+        "seconds": seconds,
+        "codes": teacher.codes(rendering, codec, n_vq).tolist(),
+        "recorded_codes": recorded.tolist(),
+        **time_speech(text, symbols, rendering.durations, seconds),
+    }
+
+
+def build_teacher(renderer: Renderer, codec: MossAudioTokenizerModel) -> LatentTeacher:
+    """A teacher of random weights that fits hibari's phonemes and the codec's latents."""
+    num_phonemes = max(renderer.reader.hibari.vocab.values()) + 1
+    return LatentTeacher(num_phonemes, codec.config.quantizer_kwargs["input_dim"])
+
+
 def train_teacher(
     run: Path, codec_folder: Path, sentences: list[str], steps: int, batch_size: int, learning_rate: float = 1e-3
 ) -> None:
@@ -216,7 +275,7 @@ def train_teacher(
     codec = MossAudioTokenizerModel.from_pretrained(codec_folder).eval()
     renderer = Renderer(codec.config.downsample_rate)
     torch.manual_seed(0)
-    teacher = LatentTeacher(max(renderer.reader.hibari.vocab.values()) + 1, codec.config.quantizer_kwargs["input_dim"])
+    teacher = build_teacher(renderer, codec)
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=learning_rate)
     schedule = get_wsd_schedule(optimizer, 200, steps // 3, num_training_steps=steps)
     state, step = folder / "state.pt", 0

@@ -1,9 +1,13 @@
 """The teacher that speaks in the codec's latents, on renderings that are made up."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
+from datasets import Dataset
 from tiny_models import small_codec
 
+from examples.tiny_family import latent_teacher
 from examples.tiny_family.corpus import WarpedVoice
 from examples.tiny_family.latent_teacher import (
     SLOTS,
@@ -75,3 +79,33 @@ def test_another_voice_is_another_latent():
     batches = [collate([item]) for item in (one, other)]
     outputs = [teacher(batch["phonemes"], batch["sounds"], batch["voices"]) for batch in batches]
     assert not torch.allclose(*outputs) and outputs[0].shape == (1, 3, 6)
+
+
+def test_a_table_of_sentences_in_voices(tmp_path, monkeypatch):
+    """With a synthesizer that is made up: a phoneme a letter, and nothing for two sentences at once."""
+    codec = small_codec()
+    codec.save_pretrained(tmp_path / "codec")
+    made_up = SimpleNamespace(hibari=SimpleNamespace(vocab={letter: 1 + index for index, letter in enumerate("ab ")}))
+    made_up.phonemes = lambda text: None if "." in text[:-1] else text.lower().strip(".")
+
+    def render(phonemes: str, voice: WarpedVoice, speed: float, seed: int) -> Rendering:
+        made = rendering(6, seed, codec)
+        made.phonemes = np.minimum(made.phonemes, 3)
+        made.durations = np.ones(len(phonemes) + 2)
+        return made
+
+    renderer = SimpleNamespace(reader=made_up, render=render)
+    monkeypatch.setattr(latent_teacher, "Renderer", lambda frame_samples: renderer)
+    (tmp_path / "teacher").mkdir()
+    teacher = latent_teacher.build_teacher(renderer, codec)
+    torch.save({"teacher": teacher.state_dict()}, tmp_path / "teacher" / "state.pt")
+    count = latent_teacher.render_table(tmp_path, tmp_path / "codec", ["Ab ba.", "A. B.", "Ba ab."], n_vq=2, limit=3)
+    rows = list(Dataset.from_parquet(str(tmp_path / "codes.parquet"), cache_dir=str(tmp_path / "cache")))
+    assert count == 3 and [row["text"] for row in rows] == ["Ab ba.", "Ab ba.", "Ba ab."]
+    assert len({row["speaker"] for row in rows[:2]}) == 2
+    for row in rows:
+        assert np.shape(row["codes"]) == np.shape(row["recorded_codes"]) == (6, 2)
+        assert [item["symbol"] for item in row["phonemes"]] == [
+            letter for letter in row["text"].lower() if letter in "ab"
+        ]
+        assert row["seconds"] == 0.48 and row["reading"][-1] == [0.48, 1.0]
