@@ -1,0 +1,18 @@
+"""Every released generator speaks in the pipeline, from a folder and from the cache, and no remote code is run."""
+
+import pytest
+from released.stand_ins import GENERATORS
+from transformers import pipeline
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize(("source", "options"), [("folder", {"trust_remote_code": True}), ("hub", {})])
+def test_the_pipeline_speaks(released_folders, released, name, source, options):
+    path = released(name) if source == "hub" else str(released_folders / name)
+    speak = pipeline("text-to-speech", model=path, **options)
+    speech = speak([{"role": "user", "content": "hello world"}], generate_kwargs={"seed": 1, "max_new_tokens": 40})
+    stereo = "Local-Transformer-v1.5" in name
+    assert speech["sampling_rate"] == (48000 if stereo else 24000)
+    assert speech["audio"].shape[:-1] == ((2,) if stereo else ())
+    frame = 3840 if stereo else 1920
+    assert speech["audio"].shape[-1] > 0 and speech["audio"].shape[-1] % frame == 0
