@@ -50,7 +50,7 @@ def test_transformers_names_are_the_codebooks(model, name):
     renamed = names_of_the_codebooks({name: AUDIO[name]})
     assert torch.equal(generate(model, **{name: AUDIO[name]}), generate(model, **renamed))
     with pytest.raises(ValueError, match=f"`{name}` .* and `audio_{name}`"):
-        generate(model, **{name: AUDIO[name], f"audio_{name}": 0.5})
+        generate(model, **{name: AUDIO[name], f"audio_{name}": 1})
 
 
 def test_transformers_names_in_a_generation_config(model):
@@ -277,7 +277,9 @@ BAD_NUMBERS = {
     "max_length": [*NANS, 0, -3, 2.5],
     "min_new_tokens": [*NANS, -1, 2.5],
     "min_length": [*NANS, -1],
-    "num_return_sequences": [0, -1, 1.5],
+    "num_return_sequences": [0, -1, 1.5, 10**9],
+    "eos_token_id": [*NANS, -1, 100, 2**63, "x", [5, None]],
+    "forced_eos_token_id": [*NANS, "x", {}],
     "max_time": [*NANS, 0, -1],
     "seed": [*NANS, 0.5, 2**70],
 }
@@ -287,6 +289,32 @@ BAD_NUMBERS = {
 def test_numbers_that_no_generation_can_have_are_refused_by_name(models, name, value):
     with pytest.raises(ValueError, match=f"`?(audio_)?{name}`?"):
         generate(models["delay"], **{name: value})
+
+
+@pytest.mark.parametrize(
+    "name", ["attention_mask", "position_ids", "streamer", "stopping_criteria", "generation_config"]
+)
+def test_other_types_are_refused_by_name(models, name):
+    for value in (3, "x", {"a": 1}):
+        with pytest.raises(TypeError, match=f"`{name}` must be a"):
+            models["delay"].generate(**(prompts(models["delay"].config, 9) | {name: value}))
+
+
+@pytest.mark.parametrize("name", ["do_sample", "use_cache", "output_logits", "return_dict_in_generate"])
+def test_flags_are_true_or_false(models, name):
+    with pytest.raises(TypeError, match=f"`{name}` must be a bool"):
+        generate(models["delay"], **{name: "no"})
+
+
+def test_positions_follow_the_padding(models):
+    inputs = prompts(models["delay"].config, 9, 6)
+    positions = (inputs["attention_mask"].long().cumsum(1) - 1).clamp(min=0)
+    expected = models["delay"].generate(**inputs, seed=0, max_new_tokens=6)
+    right = {name: torch.stack([value[0], value[1].roll(-3, 0)]) for name, value in inputs.items()}
+    right["position_ids"] = torch.stack([positions[0], positions[1].roll(-3, 0)])
+    assert torch.equal(models["delay"].generate(**right, seed=0, max_new_tokens=6), expected)
+    with pytest.raises(ValueError, match=r"`position_ids` must have shape \(2, 9\)"):
+        models["delay"].generate(**inputs, position_ids=positions[:, :4])
 
 
 def test_numbers_of_numpy_are_taken(models):

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Generation of MOSS-TTS models: the loop over steps, and what `generate` takes."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation import GenerationConfig, GenerationMixin, GenerationMode
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from ..compatibility import CACHE_NAME, takes_either_cache_name
@@ -34,16 +35,13 @@ from .generation_parameters import (
     SAMPLING_PARAMETERS,
     check_arguments,
     check_no_effect,
+    check_tokens,
     check_values,
     rename_audio_parameters,
 )
 from .growing_cache import let_grow
 from .outputs import MossTTSGenerateOutput
 from .variants import find_variant, get_variant, keep_variant
-
-
-if TYPE_CHECKING:
-    from transformers.generation.streamers import BaseStreamer
 
 
 logger = logging.get_logger(__name__)
@@ -132,10 +130,10 @@ class MossTTSGenerationMixin(GenerationMixin):
         loaded = {} if self.generation_config._from_model_config else self.generation_config.to_diff_dict()
         keep_variant(self.config, find_variant(self.config, pretrained_model_name_or_path, loaded))
         self.generation_config = self.default_generation_config(self.config)
-        end = self.end_token_id(self.config)
-        if end not in _as_list(loaded.get("eos_token_id")):
-            # Those of the backbone, as Qwen's file has them.
-            loaded.pop("eos_token_id", None)
+        ends = loaded.pop("eos_token_id", None)
+        if self.end_token_id(self.config) in (ends if isinstance(ends, list) else [ends]):
+            # Others are those of the backbone, as Qwen's file has them.
+            loaded["eos_token_id"] = ends
         loaded["pad_token_id"] = self.config.pad_token_id
         if loaded.get("max_length") is not None and loaded.get("max_new_tokens") is None:
             self.generation_config.max_new_tokens = None
@@ -187,14 +185,14 @@ class MossTTSGenerationMixin(GenerationMixin):
         streamer = kwargs.get("streamer")
         try:
             input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
-            check_arguments(kwargs)
+            check_arguments(kwargs | {"input_ids": input_ids, "attention_mask": attention_mask})
             input_ids, attention_mask = self._check_prompt(input_ids, attention_mask, kwargs)
             return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
         except BaseException as error:
             # Who listens in another thread would wait for ever.
             if isinstance(streamer, MossTTSFrameStreamer):
                 streamer.fail(error)
-            elif streamer is not None:
+            elif hasattr(streamer, "end"):
                 streamer.end()
             raise
 
@@ -212,6 +210,11 @@ class MossTTSGenerationMixin(GenerationMixin):
         if input_ids.is_floating_point() or input_ids.is_complex():
             raise ValueError(f"`input_ids` must be whole numbers (torch.long), got {input_ids.dtype}.")
         input_ids = input_ids.long()
+        position_ids = kwargs.get("position_ids")
+        if position_ids is not None and position_ids.shape != input_ids.shape[:2]:
+            raise ValueError(
+                f"`position_ids` must have shape {tuple(input_ids.shape[:2])}, got {tuple(position_ids.shape)}."
+            )
         if attention_mask is not None:
             if attention_mask.shape != input_ids.shape[:2]:
                 raise ValueError(
@@ -221,7 +224,7 @@ class MossTTSGenerationMixin(GenerationMixin):
                 raise ValueError(
                     "`attention_mask` leaves nothing of a prompt: every sequence needs at least one step."
                 )
-            input_ids, attention_mask = self._align_prompts(input_ids, attention_mask)
+            input_ids, attention_mask = self._align_prompts(input_ids, attention_mask, kwargs)
         limits = input_ids.new_full((num_streams,), self.config.audio_vocab_size + 1)
         limits[0] = self.config.vocab_size
         if ((input_ids < 0) | (input_ids >= limits)).any():
@@ -233,11 +236,13 @@ class MossTTSGenerationMixin(GenerationMixin):
         return input_ids, attention_mask
 
     def _align_prompts(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor, kwargs: dict[str, Any]
     ) -> tuple[torch.LongTensor, torch.Tensor]:
         """Padding to the left, in the pads of each stream: what pads a batch, a pipeline say, may know neither."""
         order = attention_mask.bool().long().argsort(dim=1, stable=True)
         attention_mask = attention_mask.gather(1, order)
+        if kwargs.get("position_ids") is not None:
+            kwargs["position_ids"] = kwargs["position_ids"].gather(1, order)
         input_ids = input_ids.gather(1, order[..., None].expand_as(input_ids))
         pad = input_ids.new_full(input_ids.shape[2:], self.config.audio_pad_code)
         pad[0] = self.config.pad_token_id
@@ -273,14 +278,15 @@ class MossTTSGenerationMixin(GenerationMixin):
     def _prepare_end(self, generation_config: GenerationConfig) -> None:
         """The model's own end always ends a sequence; padding and the end that is forced are the model's."""
         end, pad = self.end_token_id(self.config), self.config.pad_token_id
-        ends = _as_list(generation_config.eos_token_id)
+        vocab_size = self.config.vocab_size
+        ends = check_tokens("eos_token_id", generation_config.eos_token_id, vocab_size)
         generation_config.eos_token_id = [end, *(token for token in ends if token != end)]
         if generation_config.pad_token_id not in (None, pad):
             raise ValueError(
                 f"`pad_token_id` must be that of the model's configuration ({pad}), got {generation_config.pad_token_id}."
             )
         generation_config.pad_token_id = pad
-        if set(_as_list(generation_config.forced_eos_token_id)) - {end}:
+        if set(check_tokens("forced_eos_token_id", generation_config.forced_eos_token_id, vocab_size)) - {end}:
             raise ValueError(
                 f"`forced_eos_token_id` must be the token that the model ends with ({end}), got "
                 f"{generation_config.forced_eos_token_id}."
@@ -319,7 +325,7 @@ class MossTTSGenerationMixin(GenerationMixin):
         stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
         synced_gpus: bool = False,
-        streamer: "BaseStreamer | None" = None,
+        streamer: BaseStreamer | None = None,
         **model_kwargs,
     ) -> MossTTSGenerateOutput | torch.LongTensor:
         """
@@ -477,12 +483,6 @@ class _Record:
             if name.endswith("logits"):
                 value = value[:, -1].float().clone()
             self.kept[name] += (value,)
-
-
-def _as_list(tokens: int | list[int] | None) -> list[int]:
-    if tokens is None:
-        return []
-    return list(tokens) if isinstance(tokens, (list, tuple)) else [tokens]
 
 
 def _asks_for_length(*levels: dict[str, Any]) -> bool:

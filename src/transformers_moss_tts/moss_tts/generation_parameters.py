@@ -18,6 +18,8 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from transformers.cache_utils import Cache
 from transformers.generation import GenerationConfig
 
 
@@ -52,6 +54,36 @@ _REFUSED_ARGUMENTS = (
 
 _LOWEST_TEMPERATURE = 1e-5
 _HIGHEST_PENALTY = 1e3
+# Whole numbers, and the lowest and highest that they may be.
+_WHOLE_NUMBERS = {
+    "text_top_k": (0, 2**63 - 1),
+    "audio_top_k": (0, 2**63 - 1),
+    "max_new_tokens": (1, 2**48),
+    "max_length": (1, 2**48),
+    "min_new_tokens": (0, 2**48),
+    "min_length": (0, 2**48),
+    "num_return_sequences": (1, 2**16),
+    "num_beams": (1, 2**16),
+    "n_vq_for_inference": (1, 2**16),
+    "seed": (-(2**63), 2**63 - 1),
+    "pad_token_id": (0, 2**63 - 1),
+}
+_FLAGS = (
+    *("do_sample", "use_cache", "disable_compile", "return_dict_in_generate"),
+    *("output_attentions", "output_hidden_states", "output_logits", "output_scores"),
+)
+# Other arguments of `generate`, and what they must be.
+_TYPES = {
+    "inputs": torch.Tensor,
+    "input_ids": torch.Tensor,
+    "attention_mask": torch.Tensor,
+    "position_ids": torch.Tensor,
+    "generation_config": GenerationConfig,
+    "stopping_criteria": list,
+    "cache": Cache,
+    "past_key_values": Cache,
+    **dict.fromkeys(_FLAGS, bool),
+}
 
 
 def rename_audio_parameters(
@@ -77,12 +109,19 @@ def rename_audio_parameters(
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raises a `ValueError` for arguments of `generate` that would have no effect."""
+    """Raises an error that names the argument of `generate` that would have no effect, or is of a wrong type."""
     for name in _REFUSED_ARGUMENTS:
         if arguments.get(name) is not None:
             raise ValueError(f"`{name}` has no effect on generation: leave it out.")
     if arguments.get("cache_implementation") == "paged":
         raise ValueError("`cache_implementation='paged'` is not supported: it batches sequences of one vocabulary.")
+    for name, kind in _TYPES.items():
+        if not isinstance(arguments.get(name), kind | None):
+            raise TypeError(f"`{name}` must be a {kind.__name__}, got {arguments[name]!r:.60}.")
+    streamer = arguments.get("streamer")
+    if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
+        raise TypeError(f"`streamer` must be a streamer, with methods `put` and `end`, got {streamer!r:.60}.")
+    _check_whole_numbers(arguments)
 
 
 def check_no_effect(config: GenerationConfig, own: Mapping[str, Any]) -> None:
@@ -120,25 +159,38 @@ def check_values(config: GenerationConfig) -> None:
         value = getattr(config, name, 1.0)
         if not (_is_number(value) and 0 < value <= _HIGHEST_PENALTY):
             raise ValueError(f"`{name}` must be above 0 and at most {_HIGHEST_PENALTY:g}, got {value!r}.")
-    lowest = {"text_top_k": 0, "audio_top_k": 0, "max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0}
-    lowest |= {"min_length": 0, "num_return_sequences": 1, "n_vq_for_inference": 1, "seed": -(2**63)}
-    for name, low in lowest.items():
-        value = getattr(config, name, None)
-        if value is not None and not _is_whole(value, low):
-            raise ValueError(f"`{name}` must be a whole number from {low} on, got {value!r}.")
+    _check_whole_numbers(vars(config))
     if config.max_time is not None and not (_is_number(config.max_time) and config.max_time > 0):
         raise ValueError(f"`max_time` must be a number of seconds above 0, got {config.max_time!r}.")
 
 
+def check_tokens(name: str, tokens: Any, vocab_size: int) -> list[int]:
+    """The tokens, one or several, as a list; raises a `ValueError` for others than text tokens."""
+    if isinstance(tokens, torch.Tensor):
+        tokens = tokens.tolist()
+    given = [] if tokens is None else list(tokens) if isinstance(tokens, (list, tuple, set)) else [tokens]
+    for token in given:
+        if not _is_whole(token, 0, vocab_size - 1):
+            raise ValueError(f"`{name}` must be text tokens, from 0 to {vocab_size - 1}, got {tokens!r:.60}.")
+    return given
+
+
+def _check_whole_numbers(parameters: Mapping[str, Any]) -> None:
+    for name, (lowest, highest) in _WHOLE_NUMBERS.items():
+        value = parameters.get(name)
+        if value is not None and not _is_whole(value, lowest, highest):
+            raise ValueError(f"`{name}` must be a whole number from {lowest} to {highest}, got {value!r:.60}.")
+
+
 def _is_number(value: Any) -> bool:
     try:
-        return not isinstance(value, str) and math.isfinite(value)
+        return not isinstance(value, (bool, str, torch.Tensor)) and math.isfinite(value)
     except (TypeError, ValueError, OverflowError):
         return False
 
 
-def _is_whole(value: Any, lowest: int) -> bool:
+def _is_whole(value: Any, lowest: int, highest: int) -> bool:
     try:
-        return not isinstance(value, bool) and lowest <= operator.index(value) < 2**63
+        return not isinstance(value, (bool, torch.Tensor)) and lowest <= operator.index(value) <= highest
     except TypeError:
         return False

@@ -172,6 +172,10 @@ class MossTTSLocalConfig(MossTTSConfig):
             raise ValueError(
                 f"`local_text_head_mode` must be 'binary' or 'full_vocab', got {self.local_text_head_mode!r}."
             )
+        if hidden_size % self.gpt2_config.n_head:
+            raise ValueError(
+                f"`gpt2_config.n_head` must divide the width of the backbone ({hidden_size}), got {self.gpt2_config.n_head}."
+            )
         position_type = self.gpt2_config.position_embedding_type
         if position_type not in ("rope", "absolute"):
             raise ValueError(

@@ -168,6 +168,8 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         `num_codebooks` alone if it is given.
         """
         num_codebooks = self.config.n_vq if num_codebooks is None else num_codebooks
+        if not 1 <= num_codebooks <= self.config.n_vq:
+            raise ValueError(f"`n_vq_for_inference` must be between 1 and {self.config.n_vq}, got {num_codebooks}.")
         states = self.embed_stream(0, input_ids[..., 0])
         for stream in range(1, 1 + num_codebooks):
             states = states + self.embed_stream(stream, input_ids[..., stream])
