@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from ..moss_tts.prompt import USER_FIELDS
-from .process_transport import HoldsProcessor
 
 
 # Labels that no loss looks at.
@@ -90,7 +89,7 @@ def _codes_of(value: Any) -> Any:
     return torch.tensor(value) if is_code_table(value) else value
 
 
-class MossTTSDataCollator(HoldsProcessor):
+class MossTTSDataCollator:
     """
     Batches for `Trainer`: left padded `input_ids`, `attention_mask` and shifted `labels`. Labels start at the first position
     that any sample has to predict, and `logits_to_keep` is their length: the heads, most of a small model's work, skip the

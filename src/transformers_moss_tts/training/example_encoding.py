@@ -27,7 +27,6 @@ from datasets.utils.file_utils import xopen
 from ..audio_io import AudioInput, AudioLimits, TooLongError, audio_digest, is_remote, load_audio, read_audio_file
 from .code_cache import CodeCache
 from .collator import encode_sample, is_code_table
-from .process_transport import HoldsProcessor
 
 
 # Columns of the reference's tables (finetuning/README.md of github.com/OpenMOSS/MOSS-TTS) beside ours. Of an example's references
@@ -45,7 +44,7 @@ class _SilentError(ValueError):
     """A recording can be decoded, but holds nothing."""
 
 
-class ExampleEncoder(HoldsProcessor):
+class ExampleEncoder:
     """Functions that `datasets` maps over a table."""
 
     def __init__(self, processor, audio_column: str, batch_size: int, cache_dir, is_worker: bool):

@@ -24,13 +24,12 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers.utils import logging
 
 from .collator import encode_sample, is_code_table
-from .process_transport import HoldsProcessor
 
 
 logger = logging.get_logger(__name__)
 
 
-class TrainingSamples(HoldsProcessor, TorchDataset):
+class TrainingSamples(TorchDataset):
     """
     Encoded samples of a table, for `Trainer`. Every example is there once for each way of duration conditioning; references are
     drawn anew each epoch, as they follow from the seed, the epoch and the sample alone.
