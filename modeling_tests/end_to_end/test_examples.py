@@ -175,6 +175,31 @@ def test_a_model_is_evaluated(run, generator, tmp_path):
     assert (tmp_path / "out" / "report.md").is_file() and list((tmp_path / "out" / "audio").rglob("*.wav"))
 
 
+def test_a_card_is_rendered(run, tmp_path):
+    golden = GOLDEN_TTS.parent / "moss_audio_tokenizer"
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(golden / name, tmp_path / name)
+    facts = {"name": "codec", "summary": "A codec.", "license": "mit", "language": "en", "limits": "Noise."}
+    facts |= {"training_data": "none.", "training_procedure": "None."}
+    (tmp_path / "facts.yaml").write_text("".join(f"{name}: {value}\n" for name, value in facts.items()))
+    assert "README.md" in run("share/render_model_card.py", tmp_path / "facts.yaml", tmp_path)
+    assert "A codec." in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+SCRIPTS = sorted(
+    path for folder in ("speak", "clone", "finetune", "share") for path in (EXAMPLES / folder).glob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_examples_are_listed_and_short_and_stand_alone(path):
+    script = path.read_text(encoding="utf-8")
+    assert f"python examples/{path.parent.name}/{path.name}" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert len(script.splitlines()) <= 60
+    imported = re.findall(r"^\s*(?:from|import) ([\w.]+)", script, re.MULTILINE)
+    assert not set(imported) & {other.stem for other in SCRIPTS}
+
+
 def test_upload(run, local_hub, tmp_path, monkeypatch):
     monkeypatch.setattr(RemoteCodeMixin, "_saves_module", False)
     save_delay(tmp_path / "model")
