@@ -18,12 +18,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from tiny_models import golden_processor, small_codec
 from transformers import AutoModel, AutoProcessor
 
 from transformers_moss_tts.audio_io import normalize_loudness
-from transformers_moss_tts.training import encode_sample
+from transformers_moss_tts.training import TrainingSamples, encode_sample
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,15 @@ def test_training_rows_get_the_same_prompt(ttsd, golden):
     )
     prompt = ttsd(text="[S1] hello [S2] world", reference=[[tensors["codes.ref1"], None]][0])["input_ids"][0]
     assert torch.equal(sample["input_ids"][: len(prompt)], prompt)
+
+
+def test_training_takes_the_first_codebooks(ttsd):
+    codes = torch.randint(0, 32, (5, 32), generator=torch.Generator().manual_seed(0))
+    whole, cut = (
+        TrainingSamples(Dataset.from_list([{"text": "[S1] hello", "codes": table.tolist()}]), ttsd)[0]
+        for table in (codes, codes[:, :16])
+    )
+    assert torch.equal(whole["labels"], cut["labels"]) and torch.equal(whole["input_ids"], cut["input_ids"])
 
 
 def test_a_dialogue_clones_and_continues(ttsd, golden):

@@ -164,7 +164,8 @@ class TrainingSamples(TorchDataset):
     def _check_codes(self, number: int, codes: list[list[int]]) -> None:
         config = self.processor.model_config
         values = np.asarray(codes)
-        if values.ndim != 2 or values.shape[1] != config.n_vq or len(values) == 0:
+        # Of codes with more codebooks the processor takes the first.
+        if values.ndim != 2 or values.shape[1] < config.n_vq or len(values) == 0:
             raise ValueError(
                 f"Example {number} cannot be trained on: `codes` must have shape (frames, {config.n_vq}), got {values.shape}."
             )
