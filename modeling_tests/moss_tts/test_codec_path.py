@@ -20,6 +20,8 @@ import pytest
 from tiny_models import golden_processor, small_codec
 from transformers import AutoModel, AutoProcessor
 
+from transformers_moss_tts import MossTTSDelayProcessor
+
 
 @pytest.fixture(scope="module")
 def codec_folder(tmp_path_factory):
@@ -74,6 +76,21 @@ def test_no_name_leads_out_of_a_folder(codec_folder, tmp_path, name):
     with pytest.raises(ValueError, match="`codec_path=`"):
         AutoProcessor.from_pretrained(tmp_path)
     assert AutoProcessor.from_pretrained(tmp_path, codec_path=codec_folder).audio_tokenizer is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ([1], "JSON object"),
+        ({"audio_tokenizer_name_or_path": 5}, "must be a string, got 5"),
+        ({"variant": 5}, "no variant 5"),
+    ],
+)
+def test_fields_of_a_wrong_kind(tmp_path, fields, match):
+    golden_processor().save_pretrained(tmp_path)
+    (tmp_path / "processor_config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=match):
+        MossTTSDelayProcessor.from_pretrained(tmp_path)
 
 
 def test_a_codec_of_this_machine_is_not_pushed(local_hub, codec_folder):

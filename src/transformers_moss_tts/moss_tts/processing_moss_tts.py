@@ -118,6 +118,8 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         self.model_config = self.config_class() if model_config is None else model_config
         _check_class(type(self), self.model_config)
         self.variant = find_variant(self.model_config, name=variant)
+        if not isinstance(normalize_inputs, bool | None):
+            raise TypeError(f"`normalize_inputs` must be True, False or None, got {normalize_inputs!r}.")
         self.normalize_inputs = normalize_inputs
         if normalize_inputs and self.variant.normalize_text is None:
             raise ValueError(
@@ -199,9 +201,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         generation = _read_json(checkpoint, GENERATION_CONFIG_NAME, hub_options)
         variant = find_variant(model_config, checkpoint, generation, fields.get("variant"))
         fields["variant"] = variant.name
-        named = saved.get("audio_tokenizer_name_or_path")
-        named = named or (saved.get("audio_tokenizer") or {}).get("audio_tokenizer_name_or_path")
-        named = codec_path or named or getattr(model_config, "audio_tokenizer_name_or_path", None)
+        named = codec_path or _codec_named_by(saved) or getattr(model_config, "audio_tokenizer_name_or_path", None)
         location = locate_codec(checkpoint, named or variant.codec, is_argument=codec_path is not None)
         codec = _load_codec(checkpoint, location, codec_path is not None, codec_dtype, hub_options)
         processor = _class_for(cls, model_config)(
@@ -361,7 +361,19 @@ def _read_json(checkpoint: str | os.PathLike, name: str, hub_options: dict[str, 
         _raise_exceptions_for_connection_errors=False,
         **hub_options,
     )
-    return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    fields = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(fields, dict):
+        raise ValueError(f"{name} of {checkpoint} must hold a JSON object, got {type(fields).__name__}.")
+    return fields
+
+
+def _codec_named_by(saved: dict[str, Any]) -> str | None:
+    nested = saved.get("audio_tokenizer") or {}
+    names = [place.get("audio_tokenizer_name_or_path") for place in (saved, nested) if isinstance(place, dict)]
+    name = next((name for name in names if name), None)
+    if not isinstance(name, str | None):
+        raise ValueError(f"`audio_tokenizer_name_or_path` of {PROCESSOR_NAME} must be a string, got {name!r}.")
+    return name
 
 
 def _load_codec(
