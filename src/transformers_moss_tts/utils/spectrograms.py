@@ -66,3 +66,6 @@ def _decibels(waveform: np.ndarray) -> torch.Tensor:
     samples = torch.nn.functional.pad(samples, (0, max(0, _WINDOW // 2 + 1 - len(samples))))
     spectrum = torch.stft(samples, _WINDOW, _HOP, window=torch.hann_window(_WINDOW), return_complex=True)
     return 20 * torch.log10(spectrum.abs().clamp(min=1e-5))
+
+
+__all__ = ["draw_spectrograms"]
