@@ -1,8 +1,14 @@
-# The two commands of the README. Each makes .venv if it is missing; nothing else is needed before.
+# What a checkout can do. Each command makes its virtual environment if it is missing; nothing else is needed before.
 PYTHON ?= python3
 BIN := .venv/bin
+LOWEST := .venv-lowest/bin
+NEWEST := .venv-newest/bin
 
-.PHONY: demo test lint format lowest
+# A worker that is idle takes tests of the others; torch has one core in each. A line of progress is always shown.
+PYTEST := -m pytest -n auto --dist worksteal
+ONE_CORE := OMP_NUM_THREADS=1
+
+.PHONY: demo test lint format lowest newest
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -14,25 +20,32 @@ demo: .venv/installed
 	$(BIN)/python examples/speak/demo.py --output demo
 	$(BIN)/python examples/speak/codec_round_trip.py --output demo
 
+# All tests on the newest transformers that was tried, which constraints.txt names.
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto
+	$(ONE_CORE) $(BIN)/python $(PYTEST)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # The golden tests on the lowest transformers that pyproject.toml declares.
-LOWEST := .venv-lowest/bin
-
-.venv-lowest/installed: pyproject.toml constraints.txt constraints-lowest.txt
+.venv-lowest/installed: pyproject.toml constraints-lowest.txt
 	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
-	$(LOWEST)/python -m pip install --quiet -c constraints.txt torch
-	$(LOWEST)/python -m pip install --quiet -c constraints.txt -c constraints-lowest.txt -e '.[test]'
+	$(LOWEST)/python -m pip install --quiet -c constraints-lowest.txt torch
+	$(LOWEST)/python -m pip install --quiet -c constraints-lowest.txt -e '.[test]'
 	touch $@
 
 lowest: .venv-lowest/installed
-	$(LOWEST)/python -m pytest -n auto $(wildcard modeling_tests/*/test_golden_*.py)
+	$(ONE_CORE) $(LOWEST)/python $(PYTEST) $(wildcard modeling_tests/*/test_golden_*.py)
+
+# All tests on the newest releases of the index: what fails here will fail for users. Nothing waits for it.
+newest:
+	test -x $(NEWEST)/python || $(PYTHON) -m venv .venv-newest
+	$(NEWEST)/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[test,train,eval]'
+	$(NEWEST)/python -m pip list | grep --ignore-case --extended-regexp '^(torch|transformers|peft|datasets|accelerate) '
+	$(ONE_CORE) $(NEWEST)/python $(PYTEST)

@@ -33,7 +33,8 @@ def run(args: Namespace) -> None:
         OSError, ValueError, TypeError, RuntimeError: if an argument, the data, a scorer or the model cannot be used.
     """
     if args.compare:
-        report, _ = compare(*args.compare, output=args.output)
+        first, second = args.compare
+        report, _ = compare(first, second, output=args.output)
         print(report)
         return
     # The bar of the suite is the one to watch.

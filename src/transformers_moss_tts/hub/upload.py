@@ -137,12 +137,12 @@ def upload(
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo_id,
-            folder_path=folder,
+            folder_path=Path(folder),
             commit_message=commit_message,
             revision=revision,
             create_pr=create_pr,
         )
-        verified = api.verify_repo_checksums(repo_id, revision=commit.oid, local_dir=folder)
+        verified = api.verify_repo_checksums(repo_id, revision=commit.oid, local_dir=Path(folder))
     except (HTTPError, RuntimeError) as error:
         raise OSError(f"The upload of {folder!s} to {repo_id} did not end well: {_reason(error)}") from error
     different = {*verified.extra_paths, *(mismatch["path"] for mismatch in verified.mismatches)}

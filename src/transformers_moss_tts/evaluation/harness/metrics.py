@@ -59,10 +59,12 @@ class Metric:
     def difference(self, pairs: Sequence[tuple[Record, Record]]) -> Estimate:
         """Mean of the second records minus mean of the first, in pairs."""
         first, second = zip(*pairs)
-        values = [[row[self.key] for row in rows] for rows in (first, second)]
-        if self.per is None:
-            return estimate_difference(*values)
-        return estimate_difference(*values, ([row[self.per] for row in first], [row[self.per] for row in second]))
+
+        def values(rows: Iterable[Record], key: str) -> list[float]:
+            return [row[key] for row in rows]
+
+        denominators = None if self.per is None else (values(first, self.per), values(second, self.per))
+        return estimate_difference(values(first, self.key), values(second, self.key), denominators)
 
     def format(self, estimate: Estimate | float | None) -> str:
         """`value [low, high]` in the units of the report."""
@@ -70,7 +72,7 @@ class Metric:
             return NONE
         if not isinstance(estimate, Estimate):
             return self._number(estimate)
-        if estimate.low is None:
+        if estimate.low is None or estimate.high is None:
             return self._number(estimate.value)
         return f"{self._number(estimate.value)} [{self._number(estimate.low)}, {self._number(estimate.high)}]"
 
@@ -99,7 +101,7 @@ def succeeded(records: Iterable[Record]) -> list[Record]:
 
 def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by group, in the order in which the groups come."""
-    groups = {}
+    groups: dict[str, list[Record]] = {}
     for row in records:
         groups.setdefault(row["group"], []).append(row)
     return groups

@@ -153,9 +153,9 @@ def _settings(
 def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
     """Neighbours of one mode."""
     for _, group in itertools.groupby(tasks, key=lambda task: task.mode):
-        group = list(group)
-        for first in range(0, len(group), size):
-            yield group[first : first + size]
+        alike = list(group)
+        for first in range(0, len(alike), size):
+            yield alike[first : first + size]
 
 
 def _run_tasks(
@@ -214,11 +214,12 @@ def _write_results(
     scorers: Scorers,
     levels: SpeakerLevels | None,
 ) -> dict[str, Any]:
-    summary = {
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    summary: dict[str, Any] = {
         "suite": suite.name,
         "model": model,
         "described": run.source,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": versions,
         "scorers": [list(row) for row in scorers.describe()],
         "speaker_levels": None if levels is None else dataclasses.asdict(levels),
         "utterances": len({row["task"] for row in records}),
@@ -236,7 +237,7 @@ def _write_results(
         *((name, str(value)) for name, value in suite.options().items() if name not in ("data", "language") and value),
         ("utterances", f"{summary['utterances']}, {len(failures)} failed"),
         ("every utterance", f"[{RECORDS}]({RECORDS}), with the audio beside it"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     title = f"{suite.name}: {Path(model).name if model else 'recordings'}"
     report = render_report(title, facts, suite.tables(records), pictures, scorers.describe(), levels, failures)
@@ -245,8 +246,8 @@ def _write_results(
     return summary
 
 
-def _as_dict(estimate: Estimate) -> dict[str, float | int | None]:
-    return dataclasses.asdict(estimate)
+def _as_dict(estimate: Estimate | None) -> dict[str, float | int | None]:
+    return {} if estimate is None else dataclasses.asdict(estimate)
 
 
 def _name_of_data(data: str | Path | list[Utterance]) -> str:

@@ -41,7 +41,7 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        return self.low is not None and (self.low > 0 or self.high < 0)
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def estimate(statistic: Callable, *columns: Sequence[float]) -> Estimate:

@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ...utils.text_files import read_text
 
@@ -174,7 +175,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def _utterance(folder: Path, row: dict) -> Utterance:
     paths = {name: folder / row[name] for name in ("reference", "recording") if row.get(name)}
-    texts = {name: str(row[name]) for name in ("text", "reference_text", "speaker") if row.get(name)}
+    texts: dict[str, Any] = {name: str(row[name]) for name in ("text", "reference_text", "speaker") if row.get(name)}
     return Utterance(_safe(row["id"]), **texts, **paths)
 
 
@@ -184,7 +185,7 @@ def _safe(name: str) -> str:
 
 def _with_references(utterances: list[Utterance]) -> list[Utterance]:
     """Those without a reference take the next recording of their speaker."""
-    others = {}
+    others: dict[str, Utterance] = {}
     for group in by_speaker(utterances).values():
         if len(group) > 1:
             others |= {item.id: other for item, other in zip(group, group[1:] + group[:1])}
