@@ -38,7 +38,7 @@ from .moss_tts_local import (
 class MossTTSDelayOrLocalV1Config:
     """What the Auto classes take `model_type: moss_tts_delay` for: both releases have it, and their other keys differ."""
 
-    def __new__(cls, **kwargs) -> MossTTSDelayConfig | MossTTSLocalV1Config:
+    def __new__(cls, **kwargs) -> Any:
         return cls._class_of(kwargs)(**kwargs)
 
     @classmethod
@@ -54,7 +54,8 @@ def register_with_transformers() -> None:
     """Makes the Auto classes know the MOSS models. A second call, or a transformers that brings them, is harmless."""
     _register_config(MossAudioTokenizerConfig, *MossAudioTokenizerConfig.model_type_aliases)
     _register_model(MossAudioTokenizerConfig, MossAudioTokenizerModel, AutoModelForAudioTokenization)
-    CONFIG_MAPPING.register(MossTTSDelayConfig.model_type, MossTTSDelayOrLocalV1Config, exist_ok=True)
+    # It stands for two classes.
+    CONFIG_MAPPING.register(MossTTSDelayConfig.model_type, MossTTSDelayOrLocalV1Config, exist_ok=True)  # type: ignore[arg-type]
     _register_model(MossTTSDelayConfig, MossTTSDelayModel, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSDelayConfig, MossTTSDelayProcessor, exist_ok=True)
     _register_config(MossTTSLocalConfig)
@@ -81,6 +82,6 @@ def _register_config(config_class: type[PreTrainedConfig], *other_model_types: s
         CONFIG_MAPPING.register(model_type, config_class, exist_ok=True)
 
 
-def _register_model(config_class: type[PreTrainedConfig], model_class: type, auto_class: type) -> None:
+def _register_model(config_class: type[PreTrainedConfig], model_class: type, auto_class: Any) -> None:
     for registry in (AutoModel, auto_class):
         registry.register(config_class, model_class, exist_ok=True)

@@ -119,13 +119,13 @@ def _pairs(first: list[Record], second: list[Record]) -> list[Record]:
 
 
 def _row(metric: Metric, name: str, pairs: list[tuple[Record, Record]], difference: Estimate) -> list[str]:
-    first, second = (metric.estimate(rows) for rows in zip(*pairs))
+    means = [metric.estimate(rows) for rows in zip(*pairs)]
     verdict = NONE
     if difference.excludes_zero:
         verdict = "differs"
         if metric.lower_is_better is not None:
             verdict = "B better" if (difference.value < 0) == metric.lower_is_better else "A better"
-    values = [metric.format(item.value) for item in (first, second)]
+    values = [metric.format(None if item is None else item.value) for item in means]
     return [metric.label, name, str(len(pairs)), *values, metric.format(difference), verdict]
 
 

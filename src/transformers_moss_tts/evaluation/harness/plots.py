@@ -122,13 +122,14 @@ def draw_codec(
     figure, axes = _panels(len(metrics), 4 if len(metrics) > 6 else 3, (4.0, 3.1))
     rates = sorted({row["bit_rate"] for row in records})
     for axis, metric in zip(axes, metrics):
-        estimates = [metric.estimate([row for row in records if row["bit_rate"] == rate]) for rate in rates]
-        positions, estimates = zip(*[(rate, item) for rate, item in zip(rates, estimates) if item is not None])
+        measured = {rate: metric.estimate([row for row in records if row["bit_rate"] == rate]) for rate in rates}
+        estimates = [item for item in measured.values() if item is not None]
+        positions = [rate for rate, item in measured.items() if item is not None]
         axis.plot(positions, [item.value * metric.scale for item in estimates], "o-", color="C0", label="this codec")
         _error_bars(axis, positions, estimates, metric.scale)
-        below = [(rate, metric.estimate([row for row in floor if row["bit_rate"] == rate])) for rate in rates]
-        if below := [(rate, item.value * metric.scale) for rate, item in below if item is not None]:
-            axis.plot(*zip(*below), "s--", color="C7", markersize=4, label="k-means")
+        below = {rate: metric.estimate([row for row in floor if row["bit_rate"] == rate]) for rate in rates}
+        if points := [(rate, item.value * metric.scale) for rate, item in below.items() if item is not None]:
+            axis.plot(*zip(*points), "s--", color="C7", markersize=4, label="k-means")
         # Its mel loss is another one than ours.
         known = [(row.values["bit_rate"], row.values[metric.key]) for row in others if metric.key in row.values]
         if known and metric.key != "mel":
@@ -238,7 +239,7 @@ def _error_bars(
     axis, positions: Sequence[float], estimates: Sequence[Estimate], scale: float = 1.0, color: str = "C0"
 ) -> None:
     for position, item in zip(positions, estimates):
-        if item.low is not None:
+        if item.low is not None and item.high is not None:
             ends = [item.low * scale, item.high * scale]
             axis.plot([position] * 2, ends, color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
 

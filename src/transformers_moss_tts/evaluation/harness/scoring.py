@@ -100,7 +100,10 @@ class Scorers:
         """
         if not self.has("speaker"):
             return None
-        recordings = {name: [item.recording for item in group] for name, group in by_speaker(utterances).items()}
+        recordings = {
+            name: [item.recording for item in group if item.recording is not None]
+            for name, group in by_speaker(utterances).items()
+        }
         measured = measure_levels(self.embed_file, recordings)
         if measured is None:
             return self.scorers["speaker"].levels

@@ -44,7 +44,7 @@ class Estimate:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def estimate(statistic: Callable, *columns: Sequence[float]) -> Estimate:
+def estimate(statistic: Callable, *columns: Sequence[float] | np.ndarray) -> Estimate:
     """
     A statistic and its percentile bootstrap interval (scipy), of observations that are resampled together.
 
@@ -93,7 +93,7 @@ def estimate_percentile(values: Sequence[float], percent: float) -> Estimate:
     return estimate(lambda x, axis: np.percentile(x, percent, axis=axis), values)
 
 
-def estimate_slope(x: Sequence[float], y: Sequence[float]) -> Estimate:
+def estimate_slope(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Estimate:
     """Slope of the line of least squares through the points."""
     return estimate(_slope, x, y)
 

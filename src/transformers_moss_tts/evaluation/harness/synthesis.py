@@ -103,7 +103,7 @@ class Synthesizer:
         if task.mode == "clone":
             reference = [str(item.reference)]
         if task.mode == "continuation":
-            text = ("" if counts_characters(self.language) else " ").join([item.reference_text, item.text])
+            text = ("" if counts_characters(self.language) else " ").join([item.reference_text or "", item.text or ""])
         user = build(text=text, reference=reference, tokens=task.tokens, language=language_name(self.language))
         if task.mode != "continuation":
             return [user]
@@ -144,7 +144,10 @@ class RecordedSpeech:
         Raises:
             ValueError: if there is no recording of a text.
         """
-        return [Speech(load_audio(task.utterance.recording, self.sampling_rate), self.sampling_rate) for task in tasks]
+        if lacking := [task.id for task in tasks if task.utterance.recording is None]:
+            raise ValueError(f"There is no recording of {lacking[0]!r}.")
+        paths = [task.utterance.recording for task in tasks if task.utterance.recording is not None]
+        return [Speech(load_audio(path, self.sampling_rate), self.sampling_rate) for path in paths]
 
     def describe(self) -> str:
         return "the recordings of the data, no model"

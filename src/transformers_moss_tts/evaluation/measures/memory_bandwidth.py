@@ -13,15 +13,18 @@
 # limitations under the License.
 """How much reading weights costs a generator: what no implementation can be faster than."""
 
-import statistics
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from ... import MossTTSDelayModel, MossTTSLocalModel, MossTTSLocalV1Model
+from .read_rate import read_rate
+
+
+_PROGRAM = str(Path(__file__).with_name("read_rate.py"))
 
 
 def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTSLocalModel) -> int:
@@ -39,21 +42,6 @@ def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTS
     return read + _bytes(model.audio_lm_heads) + _bytes(model.local_text_lm_head if is_binary else model.text_lm_head)
 
 
-def read_rate(device: str | torch.device, dtype: torch.dtype) -> float:
-    """Bytes a second at which a large matrix is read in a matrix-vector product: the median of seven."""
-    device = torch.device(device)
-    matrix = torch.randn(16384, 8192, device=device).to(dtype)
-    vector = torch.randn(8192, device=device, dtype=dtype)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        matrix @ vector
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return matrix.nbytes / statistics.median(times)
-
-
 def read_rate_in_own_process(device: str | torch.device, dtype: torch.dtype) -> float:
     """
     [`read_rate`], measured where its matrix does not count into this process's peak memory.
@@ -61,11 +49,8 @@ def read_rate_in_own_process(device: str | torch.device, dtype: torch.dtype) -> 
     Raises:
         RuntimeError: if it could not be measured.
     """
-    program = (
-        f"import torch; from {__name__} import read_rate; torch.set_num_threads({torch.get_num_threads()}); "
-        f"print(read_rate({str(device)!r}, {dtype}))"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    options = [str(device), str(dtype).removeprefix("torch."), str(torch.get_num_threads())]
+    ran = subprocess.run([sys.executable, _PROGRAM, *options], capture_output=True, text=True)
     if ran.returncode != 0:
         raise RuntimeError(f"The rate at which weights are read could not be measured: {ran.stderr[-500:]}")
     return float(ran.stdout.split()[-1])

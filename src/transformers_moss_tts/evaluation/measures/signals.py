@@ -14,6 +14,8 @@
 """How far a decoded recording is from the recording."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,21 +42,26 @@ def compare_signals(recording: np.ndarray, decoded: np.ndarray, sampling_rate: i
         `None` where the recording has too little speech for the measure.
     """
     length = min(len(recording), len(decoded))
-    pair = [np.asarray(wave[:length], dtype=np.float32) for wave in (recording, decoded)]
-    wide, narrow = (
-        [load_audio(wave, rate, array_sampling_rate=sampling_rate) for wave in pair] for rate in (RATE, _NARROW_RATE)
-    )
-    is_silent = float(np.abs(pair[0]).max(initial=0)) < _MIN_PEAK
+    first, second = (np.asarray(wave[:length], dtype=np.float32) for wave in (recording, decoded))
+    is_silent = float(np.abs(first).max(initial=0)) < _MIN_PEAK
+
+    def measured(measure: Callable[..., float | None], rate: int, *options: Any) -> float | None:
+        if is_silent:
+            return None
+        return measure(
+            *(load_audio(wave, rate, array_sampling_rate=sampling_rate) for wave in (first, second)), *options
+        )
+
     with torch.inference_mode():
         mel_distance = SpectralLoss(sampling_rate, ("mel",), DAC_BANDS)
-        mel = mel_distance(*(torch.from_numpy(wave)[None] for wave in reversed(pair)))["mel"]
+        mel = mel_distance(*(torch.from_numpy(wave)[None] for wave in (second, first)))["mel"]
     return {
-        "stoi": None if is_silent else _stoi(*wide),
-        "pesq_nb": None if is_silent else _pesq(*narrow, _NARROW_RATE, "nb"),
-        "pesq_wb": None if is_silent else _pesq(*wide, RATE, "wb"),
+        "stoi": measured(_stoi, RATE),
+        "pesq_nb": measured(_pesq, _NARROW_RATE, _NARROW_RATE, "nb"),
+        "pesq_wb": measured(_pesq, RATE, RATE, "wb"),
         "mel": float(mel),
-        "mel_rmse": None if is_silent else mel_rmse(*pair, sampling_rate),
-        **pitch_agreement(*pair, sampling_rate),
+        "mel_rmse": None if is_silent else mel_rmse(first, second, sampling_rate),
+        **pitch_agreement(first, second, sampling_rate),
     }
 
 

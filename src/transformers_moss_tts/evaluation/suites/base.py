@@ -23,7 +23,7 @@ from ...audio_io import save_audio
 from ..harness.metrics import Metric, Record, Table, grouped, metric_table
 from ..harness.published import Published
 from ..harness.scoring import Scorers
-from ..harness.synthesis import RecordedSpeech, Speech, Synthesizer, Task, load_synthesizer
+from ..harness.synthesis import Speech, Task, load_synthesizer
 from ..harness.utterances import Utterance, check_utterances, read_utterances
 from ..measures.text_errors import language_name, rate_name, units_of
 from ..scorers import SpeakerLevels
@@ -82,7 +82,7 @@ class Suite(ABC):
         """What carries the tasks out: a generator by default, see [`load_synthesizer`]."""
         return load_synthesizer(model, self.language, device, dtype, generate_kwargs)
 
-    def produce(self, tasks: list[Task], source: Synthesizer | RecordedSpeech) -> list[Any]:
+    def produce(self, tasks: list[Task], source: Any) -> list[Any]:
         """Carries tasks out as a batch: speech by default."""
         return source.speak(tasks)
 
@@ -193,7 +193,7 @@ class SpokenSuite(Suite):
             "reached_limit": speech.reached_limit,
             "seed": task.seed,
         }
-        record |= scorers.words(waveform, task.utterance.text)
+        record |= scorers.words(waveform, task.utterance.text or "")
         record |= scorers.voice(waveform, task.utterance.reference)
         return record | scorers.quality(waveform)
 

@@ -82,11 +82,15 @@ class CodecReconstruction(Suite):
             raise ValueError(f"A codec generates nothing: it does not take {', '.join(generate_kwargs)}.")
         codec = Codec(load_codec(model, device, dtype))
         counts = self.codebook_counts(codec.model.config)
-        self._floor = None if self.floor_recordings is None else self._learn_floor(codec.model.config, max(counts))
+        self._floor = (
+            None
+            if self.floor_recordings is None
+            else self._learn_floor(self.floor_recordings, codec.model.config, max(counts))
+        )
         return codec
 
-    def _learn_floor(self, config, num_codebooks: int) -> KMeansCodec:
-        paths = [item.recording for item in read_utterances(self.floor_recordings)]
+    def _learn_floor(self, data: str, config, num_codebooks: int) -> KMeansCodec:
+        paths = [item.recording for item in read_utterances(data)]
         waveforms = (load_audio(path, config.sampling_rate) for path in paths if path is not None)
         floor = KMeansCodec(config.sampling_rate, config.frame_rate, num_codebooks, config.codebook_size)
         return floor.fit(waveforms)
@@ -109,7 +113,9 @@ class CodecReconstruction(Suite):
         codec, config = source.model, source.model.config
         products = []
         for task in tasks:
-            waveform = load_audio(task.utterance.recording, config.sampling_rate, num_channels=config.num_channels)
+            waveform = load_audio(
+                str(task.utterance.recording), config.sampling_rate, num_channels=config.num_channels
+            )
             values = torch.from_numpy(np.atleast_2d(waveform))[None].to(codec.device)
             decoded, floor = {}, {}
             with torch.inference_mode():

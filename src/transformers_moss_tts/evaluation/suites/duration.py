@@ -86,12 +86,14 @@ class Duration(SpokenSuite):
             rate = 16000
             return len(load_audio(utterance.recording, rate)) / rate * FRAME_RATE
         factor = FRAMES_A_CHINESE_CHARACTER if counts_characters(self.language) else FRAMES_A_CHARACTER
-        return len(utterance.text) * factor
+        return len(utterance.text or "") * factor
 
     def metrics(self) -> tuple[Metric, ...]:
         return ERROR, BIAS, Metric("reached_limit", "not ended %", scale=100, digits=1, lower_is_better=True)
 
     def score(self, task: Task, product: Speech, scorers: Scorers, folder: Path) -> list[Record]:
+        if product.frames is None or not task.tokens:
+            raise ValueError(f"The task {task.id!r} has no frames to compare.")
         bias = (product.frames - task.tokens) / task.tokens
         return [
             {

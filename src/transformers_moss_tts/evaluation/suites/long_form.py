@@ -59,7 +59,7 @@ class LongForm(SpokenSuite):
     def utterances(self) -> list[Utterance]:
         if isinstance(self.data, list) or Path(self.data).suffix != ".txt":
             return super().utterances()
-        text = " ".join(line.text for line in read_utterances(self.data))
+        text = " ".join(line.text or "" for line in read_utterances(self.data))
         return replace(self, data=[Utterance(Path(self.data).stem, text)], count=None).utterances()
 
     def tasks(self) -> list[Task]:
@@ -85,7 +85,7 @@ class LongForm(SpokenSuite):
             "mode": task.mode,
             "reference": str(task.utterance.reference),
             "audio": save_speech(product, task.id, folder),
-            "characters": len(task.utterance.text),
+            "characters": len(task.utterance.text or ""),
             "recording_seconds": round(product.seconds, 3),
             "reached_limit": product.reached_limit,
             "missing_at_end": missing,
@@ -104,7 +104,7 @@ class LongForm(SpokenSuite):
         if not scorers.has("asr"):
             return [{} for _ in windows], None
         heard = [scorers.hear(window) for window in windows]
-        said = units_of(task.utterance.text, self.language)
+        said = units_of(task.utterance.text or "", self.language)
         counts, missing = align(said, [units_of(text, self.language) for text in heard])
         rows = [
             {"heard": text, "errors": errors, "words": units, "wer": errors / units if units else None}
