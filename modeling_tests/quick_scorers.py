@@ -17,7 +17,7 @@ class SpectrumEncoder:
     """The mean spectrum as an embedding."""
 
     description = "an encoder for tests"
-    levels = None
+    baselines = None
 
     def embed(self, waveform):
         frames = np.lib.stride_tricks.sliding_window_view(waveform, 512)[::256]

@@ -172,7 +172,7 @@ def test_bad_input_is_refused_before_anything_is_generated(
     assert not list(tmp_path.glob("run/audio/*"))
 
 
-def test_levels_need_two_voices(checkpoint, data, scorers, tmp_path):
+def test_baselines_need_two_voices(checkpoint, data, scorers, tmp_path):
     with pytest.raises(ValueError, match="two speakers or more"):
         evaluate(checkpoint, Sentences(data / "lines.txt"), tmp_path, voices=data / "lines.txt", **scorers)
 

@@ -63,7 +63,7 @@ def test_resemblyzer_knows_a_voice_again(speech):
     first, second, third = map(encoder.embed, (speech[:half], speech[half:], other))
     assert np.linalg.norm(first) == pytest.approx(1, abs=1e-4)
     assert first @ second > 0.75 and first @ second > first @ third + 0.05
-    assert encoder.levels.same > encoder.levels.different
+    assert encoder.baselines.same > encoder.baselines.different
 
 
 @pytest.mark.skipif(importlib.util.find_spec("distillmos") is None, reason="installed by hand, without its torchaudio")
@@ -140,7 +140,7 @@ def test_an_x_vector_model_of_transformers(speech, tmp_path):
     encoder = load_scorer("speaker", str(tmp_path))
     embedding = encoder.embed(speech)
     assert embedding.shape == (8,) and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
-    assert encoder.levels is None
+    assert encoder.baselines is None
 
 
 def test_what_is_not_there_is_said():

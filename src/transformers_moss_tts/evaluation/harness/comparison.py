@@ -72,11 +72,14 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
     tables = [Table("Differences", columns, rows, notes)]
     facts = [(letter, f"{_model(item)} ({folder.name})") for letter, folder, item in zip("AB", folders, settings)]
     scorers = json.loads((folders[0] / SUMMARY).read_text(encoding="utf-8"))
-    levels = scorers["speaker_levels"]
+    baselines = scorers["speaker_levels"]
     facts += [(kind, what) for kind, _, what in scorers["scorers"]]
-    if levels is not None:
+    if baselines is not None:
         facts.append(
-            ("SIM of one voice, of two", f"{levels['same']:.3f}, {levels['different']:.3f} ({levels['source']})")
+            (
+                "SIM of one voice, of two",
+                f"{baselines['same']:.3f}, {baselines['different']:.3f} ({baselines['source']})",
+            )
         )
     title = f"{suite.name}: {_model(settings[0])} and {_model(settings[1])}"
     report = render_report(title, facts, tables, [] if output is None else [(PICTURE, "Differences")], [], None, [])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .metrics import Metric, Record
 from .published import Published
 from .statistics import Estimate, estimate_mean, estimate_slope
@@ -30,9 +30,9 @@ _PUBLISHED = {"color": "0.45", "linestyle": "--"}
 
 
 def draw_distributions(
-    metric: Metric, groups: dict[str, list[Record]], path: Path, levels: SpeakerLevels | None = None
+    metric: Metric, groups: dict[str, list[Record]], path: Path, baselines: SpeakerBaselines | None = None
 ) -> None:
-    """A box and the points of a metric for each group; the levels of one voice and of two as lines."""
+    """A box and the points of a metric for each group; the baselines of one voice and of two as lines."""
     groups = {name: metric.of(rows) for name, rows in groups.items() if metric.of(rows)}
     figure, axis = _figure(figsize=(7, 1.6 + 0.9 * len(groups)))
     values = [[row[metric.key] * metric.scale for row in rows] for rows in groups.values()]
@@ -49,7 +49,7 @@ def draw_distributions(
         # Where nothing is wrong anywhere, an axis of its own would magnify nothing.
         most = max(1.0, *(max(points) for points in values))
         axis.set_xlim(-0.03 * most, 1.05 * most)
-    _mark_levels(axis, levels, vertical=True)
+    _mark_baselines(axis, baselines, vertical=True)
     _save(figure, path)
 
 
@@ -79,7 +79,7 @@ def draw_durations(records: list[Record], frame_rate: float, others: dict[str, f
     _save(figure, path)
 
 
-def draw_drift(groups: dict[str, list[Record]], rate: str, levels: SpeakerLevels | None, path: Path) -> None:
+def draw_drift(groups: dict[str, list[Record]], rate: str, baselines: SpeakerBaselines | None, path: Path) -> None:
     """Word errors and SIM of each window along the recording, with the line of least squares of each group."""
     figure, axes = _figure(2, 1, figsize=(9.5, 6), sharex=True)
     for axis, key, scale, y_label in zip(axes, ("wer", "sim"), (100, 1), (f"{rate}, %", "SIM to the reference")):
@@ -101,7 +101,7 @@ def draw_drift(groups: dict[str, list[Record]], rate: str, levels: SpeakerLevels
         if key == "wer":
             axis.set_ylim(bottom=0)
         else:
-            _mark_levels(axis, levels)
+            _mark_baselines(axis, baselines)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axes[-1].set_xlabel("minutes")
@@ -114,7 +114,7 @@ def draw_codec(
     floor: list[Record],
     metrics: Sequence[Metric],
     others: Sequence[Published],
-    levels: SpeakerLevels | None,
+    baselines: SpeakerBaselines | None,
     path: Path,
 ) -> None:
     """Every metric by bit rate, beside those of the floor, the published codec and the recordings themselves."""
@@ -135,7 +135,7 @@ def draw_codec(
         if known and metric.key != "mel":
             axis.plot(*zip(*known), marker="D", markersize=4, label="MOSS-Audio-Tokenizer (published)", **_PUBLISHED)
         if metric.key == "sim":
-            _mark_levels(axis, levels)
+            _mark_baselines(axis, baselines)
         if ceiling := metric.estimate(recordings):
             axis.axhline(ceiling.value * metric.scale, color="C2", linestyle=":", label="recordings")
             axis.legend(*([items[-1]] for items in axis.get_legend_handles_labels()), frameon=False, fontsize=8)
@@ -244,13 +244,13 @@ def _error_bars(
             axis.plot([position] * 2, ends, color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
 
 
-def _mark_levels(axis, levels: SpeakerLevels | None, vertical: bool = False) -> None:
+def _mark_baselines(axis, baselines: SpeakerBaselines | None, vertical: bool = False) -> None:
     """Lines of two recordings of one voice and of two voices."""
-    if levels is None:
+    if baselines is None:
         return
     line = axis.axvline if vertical else axis.axhline
-    line(levels.same, color="C2", linestyle=":", label=f"one voice ({levels.same:.2f})")
-    line(levels.different, color="C3", linestyle=":", label=f"two voices ({levels.different:.2f})")
+    line(baselines.same, color="C2", linestyle=":", label=f"one voice ({baselines.same:.2f})")
+    line(baselines.different, color="C3", linestyle=":", label=f"two voices ({baselines.different:.2f})")
     axis.legend(frameon=False, fontsize=8)
 
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Reports in Markdown."""
 
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .metrics import NONE, Table
 from .statistics import CONFIDENCE
 
@@ -32,7 +32,7 @@ def render_report(
     tables: list[Table],
     pictures: list[tuple[str, str]],
     scorers: list[tuple[str, str, str]],
-    levels: SpeakerLevels | None,
+    baselines: SpeakerBaselines | None,
     failures: list[tuple[str, str]],
 ) -> str:
     """
@@ -44,7 +44,7 @@ def render_report(
         tables (`list[Table]`): results.
         pictures (`list[tuple[str, str]]`): files beside the report, and captions.
         scorers (`list[tuple[str, str, str]]`): kind, name and description of each.
-        levels (`SpeakerLevels`, *optional*): between what SIM lies.
+        baselines (`SpeakerBaselines`, *optional*): between what SIM lies.
         failures (`list[tuple[str, str]]`): utterances that failed, and why.
     """
     parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in facts)]
@@ -54,24 +54,24 @@ def render_report(
     parts += [render_table(table) for table in tables]
     parts += [f"![{caption}]({file})" for file, caption in pictures]
     if scorers:
-        parts.append(render_table(_scorer_table(scorers, levels)))
+        parts.append(render_table(_scorer_table(scorers, baselines)))
     if failures:
         parts.append(render_table(Table("Failed", ["utterance", "reason"], [list(row) for row in failures])))
     return "\n\n".join(parts) + "\n"
 
 
-def _scorer_table(scorers: list[tuple[str, str, str]], levels: SpeakerLevels | None) -> Table:
+def _scorer_table(scorers: list[tuple[str, str, str]], baselines: SpeakerBaselines | None) -> Table:
     table = Table("Scorers", ["", "name", "what"], [list(row) for row in scorers])
     if not any(kind.startswith("speaker") for kind, _, _ in scorers):
         return table
-    if levels is None:
+    if baselines is None:
         table.notes.append(
             "SIM of two recordings of one voice and of two voices under this encoder: not measured. Give recordings with "
             "`speaker` (`voices`) to measure it; without, SIM says little."
         )
         return table
     table.notes.append(
-        f"SIM of two recordings of one voice: {levels.same:.3f}; of two voices: {levels.different:.3f} ({levels.source})."
+        f"SIM of two recordings of one voice: {baselines.same:.3f}; of two voices: {baselines.different:.3f} ({baselines.source})."
     )
     return table
 

@@ -26,7 +26,7 @@ import transformers
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from ..suites import Suite
 from .metrics import Estimate, Record, grouped, succeeded
 from .packages import check_packages
@@ -78,7 +78,7 @@ def evaluate(
         batch_size (`int`, *optional*, defaults to 8):
             Utterances that are generated at once.
         device, dtype (`str`, *optional*):
-            Of the model.
+            Device and precision of the model.
         generate_kwargs (`dict`, *optional*):
             Further arguments of the model's `generate`.
         progress (`bool`, *optional*, defaults to `True`):
@@ -117,8 +117,8 @@ def evaluate(
     if not good:
         raise RuntimeError(f"All {len(failures)} utterances failed; the first: {failures[0][1]}")
     spoken = {task.utterance.id: task.utterance for task in tasks}
-    levels = scorers.levels(spoken.values() if others is None else others)
-    return _write_results(model, suite, run, good, failures, scorers, levels)
+    baselines = scorers.baselines(spoken.values() if others is None else others)
+    return _write_results(model, suite, run, good, failures, scorers, baselines)
 
 
 def _check_same_data(records: list[Record], tasks: list[Task]) -> None:
@@ -212,7 +212,7 @@ def _write_results(
     records: list[Record],
     failures: list[tuple[str, str]],
     scorers: Scorers,
-    levels: SpeakerLevels | None,
+    baselines: SpeakerBaselines | None,
 ) -> dict[str, Any]:
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     summary: dict[str, Any] = {
@@ -221,7 +221,7 @@ def _write_results(
         "described": run.source,
         "versions": versions,
         "scorers": [list(row) for row in scorers.describe()],
-        "speaker_levels": None if levels is None else dataclasses.asdict(levels),
+        "speaker_levels": None if baselines is None else dataclasses.asdict(baselines),
         "utterances": len({row["task"] for row in records}),
         "failed": len(failures),
         "groups": {
@@ -229,7 +229,7 @@ def _write_results(
             for name, rows in grouped(records).items()
         },
     }
-    pictures = suite.draw(records, levels, run.path)
+    pictures = suite.draw(records, baselines, run.path)
     facts = [
         ("model", f"{model or 'none'} ({summary['described']})"),
         ("data", _name_of_data(suite.data)),
@@ -240,7 +240,7 @@ def _write_results(
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     title = f"{suite.name}: {Path(model).name if model else 'recordings'}"
-    report = render_report(title, facts, suite.tables(records), pictures, scorers.describe(), levels, failures)
+    report = render_report(title, facts, suite.tables(records), pictures, scorers.describe(), baselines, failures)
     write_text(run.path / REPORT, report)
     write_text(run.path / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     return summary

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...audio_io import load_audio
 from ..measures.text_errors import count_errors
-from ..scorers import RATE, SpeakerLevels, load_scorer, measure_levels, scorer_names
+from ..scorers import RATE, SpeakerBaselines, load_scorer, measure_baselines, scorer_names
 from ..scorers.speech_recognition import SpeechRecognizer
 from .metrics import Record
 from .utterances import Utterance, by_speaker
@@ -93,7 +93,7 @@ class Scorers:
             self._embeddings[path] = self.scorers["speaker"].embed(load_audio(path, RATE))
         return self._embeddings[path]
 
-    def levels(self, utterances: Iterable[Utterance]) -> SpeakerLevels | None:
+    def baselines(self, utterances: Iterable[Utterance]) -> SpeakerBaselines | None:
         """
         SIM of two recordings of one voice and of two voices, measured on utterances that say whose recording they are, else
         those that are known of the encoder.
@@ -104,12 +104,12 @@ class Scorers:
             name: [item.recording for item in group if item.recording is not None]
             for name, group in by_speaker(utterances).items()
         }
-        measured = measure_levels(self.embed_file, recordings)
+        measured = measure_baselines(self.embed_file, recordings)
         if measured is None:
-            return self.scorers["speaker"].levels
+            return self.scorers["speaker"].baselines
         same, different = measured
         source = f"measured in this run on recordings of {len(recordings)} voices"
-        return SpeakerLevels(same.value, different.value, source)
+        return SpeakerBaselines(same.value, different.value, source)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Kind, name and description of each scorer."""

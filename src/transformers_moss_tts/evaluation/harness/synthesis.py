@@ -37,7 +37,7 @@ class Task:
         utterance ([`Utterance`]): what is said.
         mode (`str`): "plain", "clone" or "continuation".
         tokens (`int`, *optional*): length to ask for, in frames.
-        seed (`int`): of the sampling.
+        seed (`int`): seed of the sampling.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Speech:
 
     Args:
         waveform (`np.ndarray`): `(samples,)` or `(channels, samples)`; maybe of no samples.
-        sampling_rate (`int`): in Hz.
+        sampling_rate (`int`): rate of the waveform, in Hz.
         frames (`int`, *optional*): frames of codes that were generated.
         reached_limit (`bool`, *optional*): whether the generation was cut because it did not end.
     """

@@ -19,7 +19,7 @@ from typing import Any
 
 from .mos import DistillMOS
 from .rate import RATE
-from .speaker import ResemblyzerEncoder, SpeakerEncoder, SpeakerLevels, TransformersXVector, measure_levels
+from .speaker import ResemblyzerEncoder, SpeakerBaselines, SpeakerEncoder, TransformersXVector, measure_baselines
 from .speech_recognition import (
     FunASRParaformer,
     OfflineWhisper,
@@ -113,13 +113,13 @@ __all__ = [
     "FunASRParaformer",
     "OfflineWhisper",
     "ResemblyzerEncoder",
+    "SpeakerBaselines",
     "SpeakerEncoder",
-    "SpeakerLevels",
     "SpeechRecognizer",
     "TransformersWhisper",
     "TransformersXVector",
     "load_scorer",
-    "measure_levels",
+    "measure_baselines",
     "register_scorer",
     "scorer_names",
 ]

@@ -28,19 +28,19 @@ from ..harness.statistics import Estimate, estimate_mean
 from .rate import RATE
 
 
-# The levels need no more: the pairs grow with the square.
+# Recordings that the baselines are measured on: the number of pairs grows with the square.
 _MAX_SPEAKERS, _MAX_RECORDINGS = 20, 5
 
 
 @dataclass(frozen=True)
-class SpeakerLevels:
+class SpeakerBaselines:
     """
-    Between what an encoder's numbers lie.
+    Same-speaker and different-speaker baselines of an encoder, between which its numbers lie.
 
     Args:
-        same (`float`): mean SIM of two recordings of one voice.
-        different (`float`): mean SIM of recordings of two voices.
-        source (`str`): recordings that it was measured on.
+        same (`float`): mean SIM of two recordings of one speaker.
+        different (`float`): mean SIM of two recordings of different speakers.
+        source (`str`): recordings that the baselines were measured on.
     """
 
     same: float
@@ -51,12 +51,12 @@ class SpeakerLevels:
 class SpeakerEncoder(Protocol):
     """
     Attributes:
-        description (`str`): what it is, for reports.
-        levels (`SpeakerLevels`, *optional*): those known of it.
+        description (`str`): name of the encoder in reports.
+        baselines (`SpeakerBaselines`, *optional*): baselines that are known of the encoder.
     """
 
     description: str
-    levels: SpeakerLevels | None
+    baselines: SpeakerBaselines | None
 
     def embed(self, waveform: np.ndarray) -> np.ndarray:
         """Embedding of length 1 of a waveform `(samples,)` at 16 kHz."""
@@ -66,7 +66,7 @@ class ResemblyzerEncoder:
     """Resemblyzer, whose weights come in its package: nothing is downloaded at run time."""
 
     description = "Resemblyzer (GE2E d-vector)"
-    levels = SpeakerLevels(0.868, 0.525, "LibriSpeech test-other, 10 speakers with 10 recordings each")
+    baselines = SpeakerBaselines(0.868, 0.525, "LibriSpeech test-other, 10 speakers with 10 recordings each")
 
     def __init__(self):
         with warnings.catch_warnings():
@@ -88,7 +88,7 @@ class TransformersXVector:
         OSError: if there is no such model, or the Hub cannot be reached.
     """
 
-    levels = None
+    baselines = None
 
     def __init__(self, name: str, device: str | None = None):
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -103,14 +103,14 @@ class TransformersXVector:
         return torch.nn.functional.normalize(embedding.float(), dim=0).cpu().numpy()
 
 
-def measure_levels(
+def measure_baselines(
     embed: Callable[[Path], np.ndarray], recordings: dict[str, list[Path]]
 ) -> tuple[Estimate, Estimate] | None:
     """
-    Mean SIM of two recordings of one voice and of two voices.
+    Measures the mean SIM of two recordings of one speaker, and of two speakers.
 
     Args:
-        embed (`Callable`): embedding of a file.
+        embed (`Callable`): function from a file to the embedding of its voice.
         recordings (`dict[str, list[Path]]`): recordings by speaker; at most 5 of 20 speakers are used.
 
     Returns:
@@ -126,4 +126,4 @@ def measure_levels(
     return estimate_mean(same), estimate_mean(different)
 
 
-__all__ = ["ResemblyzerEncoder", "SpeakerEncoder", "SpeakerLevels", "TransformersXVector", "measure_levels"]
+__all__ = ["ResemblyzerEncoder", "SpeakerBaselines", "SpeakerEncoder", "TransformersXVector", "measure_baselines"]

@@ -26,7 +26,7 @@ from ..harness.scoring import Scorers
 from ..harness.synthesis import Speech, Task, load_synthesizer
 from ..harness.utterances import Utterance, check_utterances, read_utterances
 from ..measures.text_errors import language_name, rate_name, units_of
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 
 
 MODES = ("plain", "clone", "continuation")
@@ -43,7 +43,7 @@ class Suite(ABC):
         language (`str`, *optional*, defaults to `"en"`):
             Code of the language.
         count (`int`, *optional*):
-            Take the first utterances only.
+            Number of utterances to take, from the first; all by default.
     """
 
     data: str | Path | list[Utterance]
@@ -90,7 +90,7 @@ class Suite(ABC):
         """What is reported of the records of utterances that did not fail."""
         return [metric_table("Results", self.metrics(), grouped(records))]
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         """Writes pictures to `folder`; returns their names and captions."""
         return []
 
@@ -126,9 +126,9 @@ class SpokenSuite(Suite):
         references (`list[str]`, *optional*):
             Recordings of voices, in turn for the utterances that have none of their own.
         reference_text (`str`, *optional*):
-            What is said in `references`, where there is one.
+            Text that is said in `references`, where there is one recording.
         seed (`int`, *optional*, defaults to 0):
-            Of the sampling.
+            Seed of the sampling.
     """
 
     references: list[str] | None = None

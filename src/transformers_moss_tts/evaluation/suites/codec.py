@@ -33,11 +33,11 @@ from ..harness.utterances import read_utterances
 from ..measures.kmeans_codec import KMeansCodec
 from ..measures.signals import compare_signals
 from ..measures.text_errors import rate_name
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .base import MOS, SIM, Suite, published_rows, save_speech
 
 
-# Of the report's Table 2.
+# Numbers of codebooks in Table 2 of the paper (arXiv 2603.18090).
 CODEBOOKS = (6, 8, 12, 16, 24, 32)
 ORIGINAL = "recording"
 FLOOR = "k-means"
@@ -51,7 +51,7 @@ class CodecReconstruction(Suite):
 
     Args:
         codebooks (`list[int]`, *optional*):
-            Numbers of codebooks to decode with; those of the report's Table 2 that the codec has, and all it has, by default.
+            Numbers of codebooks to decode with; those of Table 2 of the paper (arXiv 2603.18090) that the codec has, and all it has, by default.
         floor_recordings (`str`, *optional*):
             Recordings of other speakers, as `data` is given, of which a k-means codec of the same bit rates is learned
             ([`KMeansCodec`]). A trained codec should be better than it on every measure.
@@ -190,12 +190,12 @@ class CodecReconstruction(Suite):
             row[rate] = NONE if row[0] == ORIGINAL else row[rate]
         return [table]
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         others = [row for row in published.CODEC if row.key[0] == self.language]
         floor = [row for row in records if row["group"].startswith(FLOOR)]
         decoded = [row for row in records if row["group"] != ORIGINAL and row not in floor]
         originals = [row for row in records if row["group"] == ORIGINAL]
-        draw_codec(decoded, originals, floor, self.metrics()[1:], others, levels, folder / "codec.png")
+        draw_codec(decoded, originals, floor, self.metrics()[1:], others, baselines, folder / "codec.png")
         first = [row for row in decoded if row["task"] == decoded[0]["task"] and row.get("audio")]
         shown = [first[0], first[-1]] if len(first) > 1 else first
         waves = [

@@ -26,12 +26,12 @@ from ..harness.statistics import estimate_percentile
 from ..harness.synthesis import Speech, Task
 from ..harness.utterances import Utterance
 from ..measures.text_errors import counts_characters
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .base import SpokenSuite, save_speech
 
 
 FRAME_RATE = 12.5  # Hz, of both codecs
-# Ranges of the report's Table 5 in seconds, and what lies outside of them.
+# Ranges of Table 5 of the paper (arXiv 2603.18090) in seconds, and what lies outside of them.
 RANGES = {
     "under 3 s": (0, 3),
     "3-10 s": (3, 10),
@@ -57,7 +57,7 @@ class Duration(SpokenSuite):
 
     Args:
         rates (`list[float]`, *optional*, defaults to `[0.8, 1.0, 1.25]`):
-            Times the natural length.
+            Factors of the natural length.
     """
 
     rates: list[float] | None = None
@@ -131,7 +131,7 @@ class Duration(SpokenSuite):
             notes.append(f"In italics: {published.DURATION_SOURCE}.")
         return [Table("Requested and produced length", columns, rows, notes)]
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         others = {row.key[1]: row.values["error"] for row in published.DURATION if row.key[0] == self.language}
         draw_durations(records, FRAME_RATE, others, folder / "duration.png")
         return [("duration.png", "Requested and produced length")]

@@ -27,7 +27,7 @@ from ..harness.statistics import estimate_slope
 from ..harness.synthesis import Speech, Task
 from ..harness.utterances import Utterance, read_utterances
 from ..measures.text_errors import align, rate_name, units_of
-from ..scorers import RATE, SpeakerLevels
+from ..scorers import RATE, SpeakerBaselines
 from .base import SIM, SpokenSuite, published_rows, save_speech
 
 
@@ -150,8 +150,8 @@ class LongForm(SpokenSuite):
         columns = ["", "minutes", f"{rate} % a minute", "SIM a minute", "words missing at the end", "not ended"]
         return Table("Drift", columns, rows, ["Slopes of the lines of least squares through the windows."])
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
-        draw_drift(grouped(records), rate_name(self.language), levels, folder / "drift.png")
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
+        draw_drift(grouped(records), rate_name(self.language), baselines, folder / "drift.png")
         return [("drift.png", "Words and voice along the recording")]
 
 

@@ -30,7 +30,7 @@ from ..harness.plots import draw_speed
 from ..harness.scoring import Scorers
 from ..harness.synthesis import Speech, Synthesizer, Task
 from ..measures.memory_bandwidth import read_rate_in_own_process, weights_read_a_step
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .base import SpokenSuite, save_speech
 
 
@@ -38,7 +38,7 @@ from .base import SpokenSuite, save_speech
 class Speed(SpokenSuite):
     """
     Texts, one at a time: real-time factor (seconds of work over seconds of audio, codec included), time to the first audio,
-    steps a second, peak memory, and the share of the weight-read limit: how long reading the weights of a step takes at the
+    steps a second, peak memory, and the memory-bandwidth utilisation: how long reading the weights of a step takes at the
     rate of a large matrix-vector product, over how long the step took. The first text is spoken once before, to warm up.
     """
 
@@ -88,7 +88,7 @@ class Speed(SpokenSuite):
             Metric("took", "real-time factor", per="seconds", digits=3, lower_is_better=True),
             Metric("first_audio", "first audio, ms", scale=1000, digits=0, lower_is_better=True),
             Metric("steps_per_second", "steps/s", digits=1, lower_is_better=False),
-            Metric("share_of_limit", "share of the weight-read limit %", scale=100, digits=0, lower_is_better=False),
+            Metric("share_of_limit", "memory-bandwidth utilisation %", scale=100, digits=0, lower_is_better=False),
             Metric("peak_memory", "peak memory, MiB", scale=2**-20, digits=0, lower_is_better=True),
         )
 
@@ -103,7 +103,7 @@ class Speed(SpokenSuite):
             Table("Published", ["project", "hardware", "figure"], rows, [f"Source: {published.SPEED_SOURCE}."]),
         ]
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         draw_speed(records, folder / "speed.png")
         return [("speed.png", "Work and first audio by length")]
 

@@ -23,7 +23,7 @@ from ..harness.plots import draw_distributions
 from ..harness.scoring import Scorers
 from ..harness.synthesis import Speech, Task
 from ..measures.text_errors import rate_name
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .base import MOS, SIM, SpokenSuite, published_rows
 
 
@@ -77,12 +77,12 @@ class Sentences(SpokenSuite):
             f"{'characters' if rate == 'CER' else 'words'} of all utterances. SIM: cosine to the reference.",
         ]
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         groups = grouped(records)
         pictures = []
         for metric in (self.metrics()[0], SIM, MOS):
             if metric.of(records):
-                shown = levels if metric is SIM else None
+                shown = baselines if metric is SIM else None
                 name = f"{metric.key}.png"
                 draw_distributions(metric, groups, folder / name, shown)
                 pictures.append((name, f"{metric.label} of every utterance"))

@@ -24,18 +24,18 @@ from ..harness.plots import draw_stability
 from ..harness.scoring import Scorers
 from ..harness.synthesis import Speech, Task
 from ..measures.text_errors import CUT_UNITS
-from ..scorers import SpeakerLevels
+from ..scorers import SpeakerBaselines
 from .base import MOS, SIM, SpokenSuite
 
 
 @dataclass
 class Stability(SpokenSuite):
     """
-    Every text many times.
+    Stability over samples: every text is spoken many times.
 
     Args:
         takes (`int`, *optional*, defaults to 20):
-            How often. Each batch has a seed of its own.
+            Number of samples of each text. Each batch has a seed of its own.
     """
 
     takes: int = 20
@@ -89,7 +89,7 @@ class Stability(SpokenSuite):
         columns = ["", "", "least", "median", "90th percentile", "most", "standard deviation"]
         return Table("Spread over takes", columns, rows)
 
-    def draw(self, records: list[Record], levels: SpeakerLevels | None, folder: Path) -> list[tuple[str, str]]:
+    def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         draw_stability(grouped(records), self.metrics()[0], folder / "stability.png")
         return [("stability.png", "Errors and length of every take")]
 
