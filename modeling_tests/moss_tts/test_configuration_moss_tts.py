@@ -103,6 +103,19 @@ def test_absurd_local_transformers_are_refused(build, fields, name):
         build(**fields)
 
 
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("field,value", [("hidden_act", "sillu"), ("pad_token_id", 100), ("pad_token_id", -1)])
+def test_a_backbone_that_cannot_be_built_is_refused_by_name(name, field, value):
+    language_config = TINY[name]().language_config.to_dict() | {field: value}
+    with pytest.raises(ValueError, match=f"`language_config.{field}`"):
+        TINY[name](language_config=language_config)
+
+
+def test_an_unknown_activation_of_the_local_transformer_is_refused():
+    with pytest.raises(ValueError, match=r"`gpt2_config\.activation_function` must be one of .*, got 'sillu'"):
+        tiny_local_config(gpt2_config={"activation_function": "sillu"})
+
+
 @pytest.mark.parametrize("folder", GOLDEN)
 @pytest.mark.parametrize("implementation", ["flash_attention_2", "somebody/kernels"])
 def test_a_preferred_attention_that_is_missing_gives_way_to_sdpa(golden_folder, tmp_path, folder, implementation):

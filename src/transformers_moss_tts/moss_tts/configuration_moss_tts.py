@@ -17,6 +17,7 @@ import math
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.qwen3 import Qwen3Config
 
@@ -164,13 +165,14 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
             raise ValueError(f"`initializer_range` must be a number of at least 0, got {self.initializer_range}.")
 
     def _sub_config(self, name: str, config_class: type[PreTrainedConfig], **defaults) -> PreTrainedConfig:
-        given = getattr(self, name)
-        if isinstance(given, PreTrainedConfig):
-            return given
-        given = defaults | (given or {})
-        # Before the class is made: it has a list of its layers.
-        check_sizes(given, _LARGEST, f"{name}.")
-        return config_class(**given)
+        config = getattr(self, name)
+        if not isinstance(config, PreTrainedConfig):
+            given = defaults | (config or {})
+            # Before the class is made: it has a list of its layers.
+            check_sizes(given, _LARGEST, f"{name}.")
+            config = config_class(**given)
+        _check_sub_config(config, name)
+        return config
 
     def _check_sizes(self) -> None:
         check_sizes(self.to_sizes(), _LARGEST)
@@ -204,6 +206,17 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
         output["vocab_size"] = self.vocab_size
         output["hidden_size"] = self.hidden_size
         return output
+
+
+def _check_sub_config(config: PreTrainedConfig, name: str) -> None:
+    for field in ("hidden_act", "activation_function"):
+        activation = getattr(config, field, None)
+        if activation is not None and activation not in ACT2FN:
+            raise ValueError(f"`{name}.{field}` must be one of {', '.join(sorted(ACT2FN))}, got {activation!r}.")
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        raise ValueError(
+            f"`{name}.pad_token_id` must be a text token, between 0 and {config.vocab_size - 1}, got {config.pad_token_id}."
+        )
 
 
 __all__ = ["MossTTSConfig"]
