@@ -21,7 +21,6 @@ Qwen3 of the same number of parameters, each run in a process of its own, in tur
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -47,7 +46,7 @@ BACKBONE = {
     "head_dim": 128,
     "vocab_size": 155648,
 }
-SMALL = BACKBONE | {"num_hidden_layers": 2}
+SMALL = BACKBONE | {"num_hidden_layers": 2, "vocab_size": 32000}
 MAX_SHARD_BYTES = 5 * 10**9
 # Runs of each model and measurement; the medians count.
 REPEATS = 3
@@ -56,11 +55,12 @@ REPEATS = 3
 def build_on_meta(name: str, is_small: bool) -> torch.nn.Module:
     """The model without its weights: Local v1.0, Delay in the shape of MOSS-VoiceGenerator, or a Qwen3 as large as Local v1.0."""
     backbone = SMALL if is_small else BACKBONE
+    tokens = {name: number for number, name in enumerate(MossTTSDelayConfig().special_tokens)} if is_small else {}
     with torch.device("meta"):
         if name == "local":
-            return MossTTSLocalV1Model(MossTTSLocalV1Config(language_config=backbone))
+            return MossTTSLocalV1Model(MossTTSLocalV1Config(language_config=backbone, **tokens))
         if name == "delay":
-            return MossTTSDelayModel(MossTTSDelayConfig(language_config=backbone, n_vq=16))
+            return MossTTSDelayModel(MossTTSDelayConfig(language_config=backbone, n_vq=16, **tokens))
         wanted = build_on_meta("local" if name == "qwen3 as local" else "delay", is_small).num_parameters()
         one, two = (_qwen3(backbone | {"num_hidden_layers": layers}).num_parameters() for layers in (1, 2))
         return _qwen3(backbone | {"num_hidden_layers": max(1, round((wanted - one) / (two - one)) + 1)})
@@ -101,7 +101,7 @@ def run_here(folder: Path, saves: bool) -> None:
     auto_class = (
         Qwen3ForCausalLM if json.loads((folder / "config.json").read_text())["model_type"] == "qwen3" else AutoModel
     )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     start = time.perf_counter()
     model = auto_class.from_pretrained(folder)
     # What is mapped is read before it can be used.
@@ -113,8 +113,13 @@ def run_here(folder: Path, saves: bool) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as target:
             model.save_pretrained(target)
             seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "bytes": (peak - before) * 1024}))
+    print(json.dumps({"seconds": seconds, "bytes": peak_memory() - before}))
+
+
+def peak_memory() -> int:
+    """Most memory that this process has had, in bytes. (`getrusage` begins with what the process had that started it.)"""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def run_apart(folder: Path, action: str) -> dict[str, float]:
