@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("codec", type=Path, help="folder of the codec")
     render.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
     render.add_argument("--codebooks", type=int, default=8, help="codebooks that the generators learn")
-    render.add_argument("--rows", type=int, default=60000)
+    render.add_argument("--examples", type=int, default=60000)
     pack = stages.add_parser("pack", help="make a folder for a machine with an accelerator, see accelerator.py")
     pack.add_argument("model", type=Path, help="folder of a codec")
     pack.add_argument("target", type=Path, help="new folder")
@@ -98,8 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
         from . import latent_teacher
 
         sentences = read_sentences(args.held_out)
-        rows = latent_teacher.render_table(args.run, args.codec, sentences, args.codebooks, args.rows)
-        print(f"{rows} rows in {args.run / 'codes.parquet'}")
+        count = latent_teacher.render_table(args.run, args.codec, sentences, args.codebooks, args.examples)
+        print(f"{count} examples in {args.run / 'codes.parquet'}")
     elif args.stage == "pack":
         print(f"{packing.pack(args.model, corpus, args.target) / 2**20:.1f} MiB")
     elif args.stage == "unpack":

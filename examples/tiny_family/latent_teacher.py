@@ -219,27 +219,27 @@ def render_table(
     in `recorded_codes` those of the speech itself, for references.
 
     Returns:
-        `int`: rows that were written, at most `limit`.
+        `int`: examples that were written, at most `limit`.
     """
     codec = MossAudioTokenizerModel.from_pretrained(codec_folder).eval()
     renderer = Renderer(codec.config.downsample_rate)
     teacher = build_teacher(renderer, codec)
     teacher.load_state_dict(torch.load(run / "teacher" / "state.pt", weights_only=True)["teacher"])
     teacher.eval()
-    rows = (
-        row_of(text, number, renderer, teacher, codec, n_vq)
+    examples = (
+        example_of(text, number, renderer, teacher, codec, n_vq)
         for text in sentences
         for number in random.Random(text).sample(range(NUM_WARPED_VOICES), voices_a_sentence)
     )
-    kept = list(islice((row for row in rows if row is not None), limit))
+    kept = list(islice((example for example in examples if example is not None), limit))
     Dataset.from_list(kept).to_parquet(run / "codes.parquet")
     return len(kept)
 
 
-def row_of(
+def example_of(
     text: str, number: int, renderer: Renderer, teacher: LatentTeacher, codec: MossAudioTokenizerModel, n_vq: int
 ) -> dict | None:
-    """A row of a sentence in a voice, None where the text is more than a sentence."""
+    """A sentence in a voice as an example of the table, None where the text is more than a sentence."""
     phonemes = renderer.reader.phonemes(text)
     if phonemes is None:
         return None

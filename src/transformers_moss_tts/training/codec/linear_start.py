@@ -260,15 +260,15 @@ def _set_k_means(
     quantizer: MossAudioTokenizerLFQ, latents: torch.Tensor, iterations: int, generator: torch.Generator
 ) -> None:
     """Sets a codebook to the centres of latents `(1, codebook_dim, frames)`."""
-    vectors, rows = latents[0].t(), quantizer.codebook.weight
-    size = len(rows)
-    rows.copy_(vectors[torch.randperm(len(vectors), generator=generator)[:size]])
+    vectors, entries = latents[0].t(), quantizer.codebook.weight
+    size = len(entries)
+    entries.copy_(vectors[torch.randperm(len(vectors), generator=generator)[:size]])
     for _ in range(iterations):
         codes = quantizer.nearest(latents)[0]
         counts = torch.bincount(codes, minlength=size)
-        sums = torch.zeros_like(rows).index_add_(0, codes, vectors)
+        sums = torch.zeros_like(entries).index_add_(0, codes, vectors)
         others = vectors[torch.randint(len(vectors), (size,), generator=generator)]
-        rows.copy_(torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], others))
+        entries.copy_(torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], others))
 
 
 __all__ = ["initialize_codebooks", "initialize_linear"]

@@ -98,7 +98,7 @@ class CodecTrainingArguments:
         codebook_patience (`int`): steps after which an unused entry of a codebook is moved.
         codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
             the codebook loss; 0.98 learns a small codec in far fewer steps.
-        autoencoder (`bool`): trains encoder and decoder without the quantizer between them, before
+        autoencoder (`bool`): whether encoder and decoder train without the quantizer between them, as before
             [`~transformers_moss_tts.training.initialize_codebooks`].
         frozen_parts (`tuple[str, ...]`): parts that are left as they are, of `"encoder"`, `"quantizer"` (all but its projection
             to the decoder) and `"decoder"`. With the first two frozen, generators keep understanding the codes.
@@ -171,7 +171,7 @@ class CodecTrainer:
         semantic_loss (`Callable`, *optional*): any text head on the quantized states `(batch_size, output_dim, frames)` and the
             crops `(batch_size, samples)`; it returns a loss. The parameters of a `torch.nn.Module` are trained with the codec's
             and saved in its checkpoints.
-        step_callback (`Callable`, *optional*): is called with the trainer and the losses after every step. When it returns
+        step_callback (`Callable`, *optional*): function of the trainer and the losses that is called after every step. When it returns
             True the run ends there with a checkpoint, from which the next run goes on.
 
     Raises:
