@@ -379,7 +379,9 @@ class FailsInTheMiddle(StoppingCriteria):
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_p": 0.3}, {"input_ids": None}, {"stopping_criteria": [FailsInTheMiddle()]}], ids=str
+    "options",
+    [{"min_p": 0.3}, {"input_ids": None}, {"stopping_criteria": [FailsInTheMiddle()]}],
+    ids=["refused", "without a prompt", "in the middle"],
 )
 def test_a_generation_that_fails_ends_its_stream(models, options):
     model = models["delay"]
