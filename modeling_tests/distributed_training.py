@@ -25,7 +25,7 @@ from transformers_moss_tts.training import MossTTSDataCollator, lora_target_modu
 KINDS = ("full", "lora")
 
 
-def rows() -> Dataset:
+def examples() -> Dataset:
     draw = np.random.default_rng(0)
     texts = ("One.", "Two.", "Three and four.", "Five.") * 2
     return Dataset.from_list(
@@ -67,7 +67,7 @@ def train(kind: str, folder: Path) -> Trainer:
     trainer = Trainer(
         model,
         arguments,
-        train_dataset=rows(),
+        train_dataset=examples(),
         data_collator=MossTTSDataCollator(golden_processor(), paper_stream_weights(8)),
     )
     trainer.train()

@@ -84,7 +84,7 @@ def test_every_kind_of_input_gives_the_same_samples(folder, tone):
 
 
 class AudioDecoder:
-    """The parts of torchcodec's decoder that are used; rows of `datasets` hold one."""
+    """The parts of torchcodec's decoder that are used; examples of `datasets` hold one."""
 
     def __init__(self, path):
         samples, self.rate = soundfile.read(path, dtype="float32", always_2d=True)

@@ -75,11 +75,11 @@ def plot(results: list[dict], path: Path) -> None:
         axes, ("took_seconds", "peak_mib"), ("seconds taken", "peak memory over the model, MiB")
     ):
         lines = {}
-        for row in results:
-            name = f"{row['part']}, batch {row['batch']}, " + (
-                f"{row['chunk']:g} s chunks" if row["chunk"] else "by default"
+        for result in results:
+            name = f"{result['part']}, batch {result['batch']}, " + (
+                f"{result['chunk']:g} s chunks" if result["chunk"] else "by default"
             )
-            lines.setdefault(name, []).append((row["seconds"] / 60, row[key]))
+            lines.setdefault(name, []).append((result["seconds"] / 60, result[key]))
         for name, points in lines.items():
             axis.plot(*zip(*sorted(points)), marker="o", label=name)
         axis.set(xlabel="minutes of audio", ylabel=label, xlim=(0, None), ylim=(0, None))
@@ -113,11 +113,11 @@ def main() -> None:
                 for seconds in args.seconds:
                     case = {"part": part, "seconds": seconds, "chunk": chunk or None, "batch": batch}
                     case |= {"shape": args.shape, "device": args.device, "dtype": args.dtype}
-                    row = in_own_process(run_case, case)
-                    results.append(row)
+                    result = in_own_process(run_case, case)
+                    results.append(result)
                     print(
-                        f"{part:8}{seconds:9g}{chunk:7g}{batch:7}{row['took_seconds']:9.2f}"
-                        f"{row['audio_seconds_per_second']:11.1f}{row['peak_mib']:10.1f}",
+                        f"{part:8}{seconds:9g}{chunk:7g}{batch:7}{result['took_seconds']:9.2f}"
+                        f"{result['audio_seconds_per_second']:11.1f}{result['peak_mib']:10.1f}",
                         flush=True,
                     )
     if args.output:

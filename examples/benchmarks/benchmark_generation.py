@@ -1,12 +1,13 @@
 """
-Measures generation: steps a second, peak memory and the share of the weight-read limit, by batch size.
+Measures generation by batch size: steps a second, peak memory and memory-bandwidth utilisation.
 
     python examples/benchmarks/benchmark_generation.py --batches 1 2 4 8 --output benchmark_generation
     python examples/benchmarks/benchmark_generation.py --architecture local --batches 1 8 --compile
 
 No checkpoint is needed: the weights are random, of the shape of a small generator (Qwen3 with hidden size 512 and 12 layers,
-32 codebooks of 1024), and the text channel is kept inside audio. The limit of a step is the time this machine needs to read
-the weights that every step must read, measured in the same process as a large matrix-vector product.
+32 codebooks of 1024), and the text stream is kept inside audio. The limit of a step is the time this machine needs to read
+the weights that every step must read, measured in the same process as a large matrix-vector product. The memory-bandwidth
+utilisation (MBU) is the limit over the time of the step.
 """
 
 import argparse
@@ -127,15 +128,15 @@ def main() -> None:
     args = parser.parse_args()
 
     results = []
-    print(f"{'batch':>5}{'step ms':>9}{'limit ms':>10}{'share':>7}{'steps/s':>9}{'frames/s':>10}{'peak MiB':>10}")
+    print(f"{'batch':>5}{'step ms':>9}{'limit ms':>10}{'MBU':>7}{'steps/s':>9}{'frames/s':>10}{'peak MiB':>10}")
     for batch in args.batches:
         case = {"batch": batch, "steps": args.steps, "repeats": args.repeats, "threads": args.threads}
         case |= {"device": args.device, "dtype": args.dtype, "architecture": args.architecture}
-        row = in_own_process(run_case, case | {"compile": args.compile})
-        results.append(row)
+        result = in_own_process(run_case, case | {"compile": args.compile})
+        results.append(result)
         print(
-            f"{batch:5}{row['step_ms']:9.1f}{row['limit_ms']:10.1f}{row['share_of_limit']:7.0%}"
-            f"{row['steps_per_second']:9.1f}{row['frames_per_second']:10.1f}{row['peak_mib']:10}",
+            f"{batch:5}{result['step_ms']:9.1f}{result['limit_ms']:10.1f}{result['share_of_limit']:7.0%}"
+            f"{result['steps_per_second']:9.1f}{result['frames_per_second']:10.1f}{result['peak_mib']:10}",
             flush=True,
         )
     if args.output:

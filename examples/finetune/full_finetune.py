@@ -3,7 +3,7 @@ Fine-tunes all weights of a generator, with Trainer as it is.
 
     python examples/finetune/full_finetune.py recordings --model OpenMOSS-Team/MOSS-TTS --bf16 --output runs/finetuned
 
-The table is what lora_speaker.py takes; each row may say its `language`, and its `speaker`: half of the samples of a speaker with
+The table is what lora_speaker.py takes; each example may say its `language`, and its `speaker`: half of the samples of a speaker with
 several recordings clone another one. OUTPUT/model is a folder that `pipeline("text-to-speech")` takes.
 """
 

@@ -28,14 +28,14 @@ class LabelledCrops(RandomCrops):
         samples: `(batch_size, crop_samples // hop, ...)`; `padding` after the end of a recording.
         """
         labels = np.full((self.batch_size, self.crop_samples // hop, *tracks[0].shape[1:]), padding)
-        for crop, (index, start) in zip(labels, self._draw(number)):
+        for crop, (index, start) in zip(labels, self._sample(number)):
             first = round(start / hop)
             part = tracks[index][first : first + len(crop)]
             crop[: len(part)] = part
         return torch.from_numpy(labels)
 
-    def _draw(self, number: int) -> list[tuple[int, int]]:
-        return [(index, start - start % self.hop) for index, start in super()._draw(number)]
+    def _sample(self, number: int) -> list[tuple[int, int]]:
+        return [(index, start - start % self.hop) for index, start in super()._sample(number)]
 
 
 class TimedCodecTrainer(CodecTrainer):

@@ -93,9 +93,9 @@ class TimedSamples(TrainingSamples):
             self._reference_column = "recorded_codes"
         super().__init__(table, *args, **kwargs)
 
-    def encode(self, index: int, draw: int) -> dict[str, Any]:
+    def encode(self, index: int, epoch: int) -> dict[str, Any]:
         row = self.table[self._kept[index] // len(self.duration_conditioning)]
-        return add_times(super().encode(index, draw), row, self.processor.frame_rate)
+        return add_times(super().encode(index, epoch), row, self.processor.frame_rate)
 
 
 class GuidedDataCollator(MossTTSDataCollator):

@@ -68,7 +68,7 @@ def batch_of(source) -> dict:
 
 @torch.no_grad()
 def scores(model, batch) -> torch.Tensor:
-    """All finite scores of a batch, in one row."""
+    """All finite scores of a batch, in one vector."""
     outputs = model(**batch)
     joined = torch.cat([outputs.logits.flatten(), outputs.audio_logits.flatten()])
     return joined[joined.isfinite()]
@@ -153,7 +153,7 @@ def test_presets_name_what_they_say(source):
     assert lora_target_modules(model, "attention", "mlp") == lora_target_modules(model, "all")
     heads = {
         "moss_tts_delay": ["audio_heads", "text_head"],
-        "moss_tts_local": [f"lm_heads.{channel}" for channel in range(1 + model.config.n_vq)],
+        "moss_tts_local": [f"lm_heads.{stream}" for stream in range(1 + model.config.n_vq)],
         "moss_tts_local_v1_5": ["local_text_lm_head"],
     }
     assert lora_target_modules(model, "heads") == sorted(heads[source.name])

@@ -91,7 +91,7 @@ def test_generate_kwargs(speak):
 
 
 def test_the_pipelines_default_length_does_not_cut(folder, speak):
-    """The pipeline would stop after 256 rows; the model's generation config has the last word."""
+    """The pipeline would stop after 256 steps; the model's generation config has the last word."""
     model = MossTTSDelayModel.from_pretrained(folder)
     assert model.generation_config.max_new_tokens == 4096
     model.generation_config.max_new_tokens = 300
@@ -100,7 +100,7 @@ def test_the_pipelines_default_length_does_not_cut(folder, speak):
         head, config = model.text_head.weight, model.config
         head[[config.audio_assistant_gen_slot_token_id, config.audio_assistant_delay_slot_token_id]] = 0
     endless = pipeline("text-to-speech", model=model, processor=speak.processor, tokenizer=speak.tokenizer)
-    # The rows before audio and the last n_vq - 1, which are not complete, are no frames.
+    # The steps before audio and the last n_vq - 1, which are not complete, are no frames.
     assert 256 < len(endless("hello world")["audio"]) / 1920 <= 300 - 1 - 7
 
 

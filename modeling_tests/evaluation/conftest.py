@@ -41,17 +41,17 @@ def checkpoint(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
-    """`meta.lst`, `rows.jsonl` and `lines.txt` with recordings of noise of two voices."""
+    """`meta.lst`, `recordings.jsonl` and `lines.txt` with recordings of noise of two voices."""
     folder = tmp_path_factory.mktemp("data")
     draw = np.random.default_rng(0)
-    rows = []
+    recordings = []
     for number, text in enumerate(TEXTS + TEXTS[:1]):
         noise = draw.normal(0, 0.1, 24000 + 1200 * number).astype(np.float32)
         if number % 2:
             noise = np.convolve(noise, np.ones(8) / 8, mode="same").astype(np.float32)
         save_audio(noise, folder / f"{number}.wav", 24000)
-        rows.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}"})
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        recordings.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}"})
+    (folder / "recordings.jsonl").write_text("".join(json.dumps(recording) + "\n" for recording in recordings))
     (folder / "lines.txt").write_text("\n".join(TEXTS) + "\n")
     lines = [f"id{number}|The cat sleeps.|{number}.wav|{text}" for number, text in enumerate(TEXTS)]
     (folder / "meta.lst").write_text("\n".join(lines) + "\n")

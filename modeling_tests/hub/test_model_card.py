@@ -186,7 +186,7 @@ def test_settings_come_from_the_run(tmp_path):
     state = TrainerState(global_step=2, epoch=0.5, train_batch_size=8, log_history=logs)
     state.save_to_json(str(tmp_path / "trainer_state.json"))
     settings = training_settings(tmp_path)
-    assert settings["steps"] == 2 and settings["rows a step and device"] == 8 and settings["hours"] == "2"
+    assert settings["steps"] == 2 and settings["examples a step and device"] == 8 and settings["hours"] == "2"
     assert (settings["highest learning rate"], settings["last learning rate"]) == ("0.001", "1e-05")
     assert (settings["last training loss"], settings["last evaluation loss"]) == ("4.25", "4.5")
     tiny_local().save_pretrained(tmp_path)

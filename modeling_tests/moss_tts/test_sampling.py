@@ -1,4 +1,4 @@
-"""The vectorised sampler against a plain computation, one row at a time."""
+"""The vectorised sampler against a plain computation, one sequence at a time."""
 
 import pytest
 import torch

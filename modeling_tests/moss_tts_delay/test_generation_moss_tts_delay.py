@@ -106,7 +106,7 @@ def test_a_row_of_a_batch_equals_its_single_run(model, do_sample):
 
 
 def test_what_pads_the_prompt_does_not_matter(model):
-    """A pipeline pads every channel with the text pad token, which is no code."""
+    """A pipeline pads every stream with the text pad token, which is no code."""
     inputs = tiny_prompts(model.config, 9, 5)
     expected = model.generate(**inputs, max_new_tokens=20, do_sample=False)
     inputs["input_ids"][1, :4] = model.config.pad_token_id
@@ -241,7 +241,7 @@ def test_inside_audio_two_rows_of_the_text_head_are_computed():
 
 
 def test_a_wrapped_text_head_is_not_bypassed(model):
-    """PEFT wraps heads: their own forward must be used for the two rows as well."""
+    """PEFT wraps heads: their own forward must be used for the two candidates as well."""
     wrapped = talkative(tiny_tts())
     inner = wrapped.text_head
 
@@ -249,15 +249,15 @@ def test_a_wrapped_text_head_is_not_bypassed(model):
         def forward(self, hidden_states):
             return 2 * inner(hidden_states)
 
-    rows = torch.tensor([98, 99])
+    candidates = torch.tensor([98, 99])
     ids = tiny_prompts(wrapped.config, 5)["input_ids"]
     with torch.no_grad():
-        expected = 2 * wrapped(ids).logits[..., rows]
+        expected = 2 * wrapped(ids).logits[..., candidates]
         wrapped.text_head = Doubled()
-        torch.testing.assert_close(wrapped(ids, text_candidates=rows).logits, expected)
+        torch.testing.assert_close(wrapped(ids, text_candidates=candidates).logits, expected)
 
 
-def test_stopping_criteria_end_rows(model):
+def test_stopping_criteria_end_sequences(model):
     class StopAt(StoppingCriteria):
         def __call__(self, input_ids, scores, **kwargs):
             assert input_ids.ndim == 2
@@ -282,7 +282,7 @@ class Recorder(BaseStreamer):
         self.ended = True
 
 
-def test_a_streamer_gets_the_prompt_and_every_row(model):
+def test_a_streamer_gets_the_prompt_and_every_step(model):
     inputs = tiny_prompts(model.config, 9, 9)
     streamer = Recorder()
     sequences = model.generate(**inputs, max_new_tokens=15, seed=0, streamer=streamer)
@@ -310,7 +310,7 @@ def test_the_frame_streamer_yields_finished_frames(model, num_prefix_frames):
     assert torch.equal(torch.cat(frames), expected)
 
 
-def test_the_frame_streamer_is_for_one_row(model):
+def test_the_frame_streamer_is_for_one_sequence(model):
     with pytest.raises(ValueError, match="a batch of 2"):
         model.generate(**tiny_prompts(model.config, 9, 9), streamer=MossTTSFrameStreamer(model.config))
 
@@ -335,7 +335,7 @@ def test_compiled_generation_gives_the_same(model):
     torch._dynamo.utils.counters.clear()
     compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compile_config)
     assert torch.equal(compiled, expected)
-    # One graph for the whole text head and one for its two rows.
+    # One graph for the whole text head and one for its two candidates.
     assert 1 <= torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
 
 
@@ -412,7 +412,7 @@ def test_refused_options(model, name):
 
 BAD_PROMPTS = {
     "rank 2": (lambda ids: ids[..., 0], None, "batch_size, length, 5"),
-    "a channel too many": (lambda ids: torch.cat([ids, ids[..., :1]], -1), None, "length, 5"),
+    "a stream too many": (lambda ids: torch.cat([ids, ids[..., :1]], -1), None, "length, 5"),
     "no positions": (lambda ids: ids[:, :0], None, "length, 5"),
     "a code out of range": (lambda ids: ids + torch.tensor([0, 0, 1, 0, 0]), None, "out of range"),
     "a token out of range": (lambda ids: ids + torch.tensor([100, 0, 0, 0, 0]), None, "out of range"),

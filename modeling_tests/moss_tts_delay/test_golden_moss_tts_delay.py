@@ -85,9 +85,9 @@ def test_forward(folder, golden, attn_implementation):
     with torch.no_grad():
         outputs = model(**forward_inputs(golden))
     is_real = golden["forward.attention_mask"].bool()
-    channels = [outputs.logits, *outputs.audio_logits.unbind(2)]
-    for channel, logits in enumerate(channels):
-        expected = golden[f"forward.logits.{channel}"]
+    streams = [outputs.logits, *outputs.audio_logits.unbind(2)]
+    for stream, logits in enumerate(streams):
+        expected = golden[f"forward.logits.{stream}"]
         torch.testing.assert_close(logits[is_real], expected[is_real], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(outputs.channel_losses, golden["forward.channel_losses"], atol=0, rtol=1e-4)
 
@@ -113,10 +113,10 @@ def test_greedy_generation(model, cases, golden, name, options):
     assert len(lengths) == len(sequences)
     for row, length in enumerate(lengths):
         expected = golden[f"generate.{name}.{row}"]
-        # The reference's rows start with `length` rows of the prompt and pad the end.
+        # The reference's sequences start with `length` steps of the prompt and pad the end.
         actual = sequences[row, inputs["input_ids"].shape[1] - length :]
         is_end = (expected[:, 0] == model.config.im_end_token_id).nonzero()
-        assert len(is_end), "the golden row has no end"
+        assert len(is_end), "the golden sequence has no end"
         stop = int(is_end[0]) + 1
         torch.testing.assert_close(actual[:stop], expected[:stop])
         assert (actual[stop:, 0] == model.config.pad_token_id).all()

@@ -19,7 +19,7 @@ def model():
 
 
 def training_batch(config, seed=0):
-    """Three rows with audio in their ends, labels shifted by one, pad codes and prompts as a collator may leave them."""
+    """Three sequences with audio in their ends, labels shifted by one, pad codes and prompts as a collator may leave them."""
     inputs = tiny_prompts(config, 12, 9, 12, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     inputs["input_ids"][:, -6:, 1:] = torch.randint(0, 16, (3, 6, config.n_vq), generator=generator)
@@ -70,7 +70,7 @@ def test_pad_codes_in_labels_are_ignored(model):
     torch.testing.assert_close(model(**batch).loss, outputs.loss)
 
 
-def test_a_channel_without_labels_counts_nothing(model):
+def test_a_stream_without_labels_counts_nothing(model):
     batch = training_batch(model.config)
     batch["labels"][..., 1:] = -100
     outputs = model(**batch)
@@ -99,7 +99,7 @@ def test_gradient_accumulation_does_not_depend_on_the_cut(model, weights):
         torch.testing.assert_close(whole[0], model(**batch).loss.detach())
 
 
-def test_channel_weights_of_equal_counts_agree_with_and_without_num_items(model):
+def test_stream_weights_of_equal_counts_agree_with_and_without_num_items(model):
     batch = training_batch(model.config)
     batch["labels"][:, :8] = -100
     batch["labels"][..., 1:][batch["labels"][..., 1:] == 16] = 3
@@ -248,7 +248,7 @@ def test_every_parameter_gets_a_gradient():
 
 BAD_INPUT = {
     "ids of rank 2": (lambda m, b: m(input_ids=b["input_ids"][..., 0]), "Got \\(3, 12\\)"),
-    "a channel too few": (lambda m, b: m(input_ids=b["input_ids"][..., :4]), "length, 5"),
+    "a stream too few": (lambda m, b: m(input_ids=b["input_ids"][..., :4]), "length, 5"),
     "no ids": (lambda m, b: m(), "either"),
     "labels of another shape": (lambda m, b: m(input_ids=b["input_ids"], labels=b["labels"][..., :4]), "labels"),
     "a weight too few": (lambda m, b: m(**b, channelwise_loss_weight=[1.0] * 4), "needs 5 weights"),

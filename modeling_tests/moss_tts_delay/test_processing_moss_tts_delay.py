@@ -333,7 +333,7 @@ BAD_INPUT = {
         "speed",
     ),
     "decode of a number": (lambda p: p.decode(3), TypeError, "got int"),
-    "decode of other channels": (lambda p: p.decode(torch.zeros(1, 5, 7, dtype=torch.long)), ValueError, "channels"),
+    "decode of other streams": (lambda p: p.decode(torch.zeros(1, 5, 7, dtype=torch.long)), ValueError, "streams"),
     "codec of another rate": (
         lambda p: golden_processor(_other_codec(sampling_rate=48000)),
         ValueError,

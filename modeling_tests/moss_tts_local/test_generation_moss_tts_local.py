@@ -125,7 +125,7 @@ def test_a_frame_compiles_into_one_graph(model):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("lengths", [(9,), (9, 6, 7)], ids=["one row", "three rows"])
+@pytest.mark.parametrize("lengths", [(9,), (9, 6, 7)], ids=["one sequence", "three sequences"])
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_compiled_generation_says_the_same(model, implementation, lengths):
     model.set_attn_implementation(implementation)
@@ -211,7 +211,7 @@ def test_absolute_positions():
     ],
 )
 def test_what_was_learned_by_heart_is_generated(golden_folder, tmp_path, version, model_class, processor_class):
-    """Prompt, labels, Trainer and generation agree: a model that knows its rows speaks their codes."""
+    """Prompt, labels, Trainer and generation agree: a model that knows its examples speaks their codes."""
     config = AutoConfig.from_pretrained(golden_folder / version)
     processor = processor_class(AutoTokenizer.from_pretrained(golden_folder / version), model_config=config)
     generator = torch.Generator().manual_seed(0)

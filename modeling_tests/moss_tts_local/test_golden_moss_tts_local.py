@@ -176,7 +176,7 @@ def test_greedy_generation(golden, models, version, name, use_cache):
     assert len(rows) == len(sequences)
     for row, sequence in enumerate(sequences):
         expected = tensors[f"generate.{name}.{row}"]
-        # The reference cuts at the last audio_start of the whole row, wherever that is.
+        # The reference cuts at the last audio_start of the whole sequence, wherever that is.
         start = (sequence[:, 0] == model.config.audio_start_token_id).nonzero()[-1]
         generated = sequence[start:]
         is_over = (expected[:, 0] == model.config.audio_end_token_id) | (expected[:, 0] == model.config.pad_token_id)

@@ -28,7 +28,7 @@ def processor():
     return golden_processor()
 
 
-def rows(count: int = 8, speakers: int = 2) -> Dataset:
+def examples(count: int = 8, speakers: int = 2) -> Dataset:
     draw = np.random.default_rng(0)
     return Dataset.from_list(
         [
@@ -44,15 +44,15 @@ def rows(count: int = 8, speakers: int = 2) -> Dataset:
 
 
 def test_a_sample_is_the_prompt_and_the_reply_and_only_the_reply_is_learned(processor):
-    row = rows()[1]
-    sample = encode_sample(processor, row | {"tokens": 4})
+    example = examples()[1]
+    sample = encode_sample(processor, example | {"tokens": 4})
     config = processor.model_config
-    prompt = processor(text=row["text"], language="English", tokens=4)["input_ids"][0]
+    prompt = processor(text=example["text"], language="English", tokens=4)["input_ids"][0]
     assert torch.equal(sample["input_ids"][: len(prompt)], prompt)
     labels = sample["labels"]
     assert (labels[: len(prompt) - 1] == -100).all() and (labels[-1] == -100).all()
     assert torch.equal(labels[len(prompt) - 1 : -1, 0], sample["input_ids"][len(prompt) :, 0])
-    delayed = apply_delay_pattern(torch.tensor(row["codes"]), config.audio_pad_code)
+    delayed = apply_delay_pattern(torch.tensor(example["codes"]), config.audio_pad_code)
     expected = delayed.masked_fill(delayed == config.audio_pad_code, -100)
     first = len(prompt)  # the label under audio_start is the first frame
     assert torch.equal(labels[first : first + len(delayed), 1:], expected)
@@ -62,19 +62,19 @@ def test_a_sample_is_the_prompt_and_the_reply_and_only_the_reply_is_learned(proc
 
 
 def test_references_and_fields_reach_the_prompt(processor):
-    row = rows()[0]
-    reference = rows()[2]["codes"]
-    sample = encode_sample(processor, row | {"reference": reference, "instruction": "Softly."})
-    prompt = processor(text=row["text"], language="English", reference=torch.tensor(reference), instruction="Softly.")[
-        "input_ids"
-    ][0]
+    example = examples()[0]
+    reference = examples()[2]["codes"]
+    sample = encode_sample(processor, example | {"reference": reference, "instruction": "Softly."})
+    prompt = processor(
+        text=example["text"], language="English", reference=torch.tensor(reference), instruction="Softly."
+    )["input_ids"][0]
     assert torch.equal(sample["input_ids"][: len(prompt)], prompt)
-    several = encode_sample(processor, row | {"reference": [None, reference]})
-    assert len(several["input_ids"]) == len(encode_sample(processor, row | {"reference": reference})["input_ids"])
+    several = encode_sample(processor, example | {"reference": [None, reference]})
+    assert len(several["input_ids"]) == len(encode_sample(processor, example | {"reference": reference})["input_ids"])
 
 
 @pytest.mark.parametrize(
-    "row,message",
+    "example,message",
     [
         ({"text": "Hi."}, "needs `codes`"),
         ({"text": " ", "codes": [[1] * 8]}, "empty"),
@@ -82,18 +82,18 @@ def test_references_and_fields_reach_the_prompt(processor):
         ({"text": "Hi.", "codes": [[40] * 8]}, "between 0 and 31"),
     ],
 )
-def test_bad_rows(processor, row, message):
+def test_bad_examples(processor, example, message):
     with pytest.raises(ValueError, match=message):
-        encode_sample(processor, row)
+        encode_sample(processor, example)
 
 
 def test_a_batch_is_padded_on_the_left(processor):
     weights = paper_stream_weights(8)
     assert weights == [1, 3, 3, 3, 2, 2, 2, 1, 1]
-    chosen = [rows()[0], rows()[7]]
+    chosen = [examples()[0], examples()[7]]
     batch = MossTTSDataCollator(processor, weights)(chosen)
-    for index, row in enumerate(chosen):
-        sample = encode_sample(processor, row)
+    for index, example in enumerate(chosen):
+        sample = encode_sample(processor, example)
         length = len(sample["input_ids"])
         assert batch["attention_mask"][index].sum() == length
         assert torch.equal(batch["input_ids"][index, -length:], sample["input_ids"])
@@ -107,9 +107,9 @@ def test_a_batch_is_padded_on_the_left(processor):
     all_labels = torch.full_like(batch["input_ids"], -100)
     all_labels[:, -batch["logits_to_keep"] :] = batch["labels"]
     torch.testing.assert_close(model(**batch | {"labels": all_labels, "logits_to_keep": 0}).loss, loss)
-    alone = [model(**MossTTSDataCollator(processor)([row])) for row in chosen]
-    # The whole batch's mean of a channel is the rows' means weighted by their labels.
-    frames = torch.tensor([len(row["codes"]) for row in chosen])
+    alone = [model(**MossTTSDataCollator(processor)([example])) for example in chosen]
+    # The whole batch's mean of a stream is the examples' means weighted by their labels.
+    frames = torch.tensor([len(example["codes"]) for example in chosen])
     first = (torch.stack([out.channel_losses[1] for out in alone]) * frames).sum() / frames.sum()
     torch.testing.assert_close(model(**batch).channel_losses[1], first)
     assert torch.isfinite(loss)
@@ -118,17 +118,17 @@ def test_a_batch_is_padded_on_the_left(processor):
 
 
 def test_each_example_has_a_sample_with_and_one_without_its_duration(processor):
-    samples = TrainingSamples(rows(), processor)
+    samples = TrainingSamples(examples(), processor)
     assert len(samples) == 16
     for index in (0, 5):
-        row = rows()[index]
-        with_length = encode_sample(processor, row | {"tokens": len(row["codes"])})
+        example = examples()[index]
+        with_length = encode_sample(processor, example | {"tokens": len(example["codes"])})
         assert torch.equal(samples[2 * index]["input_ids"], with_length["input_ids"])
-        assert torch.equal(samples[2 * index + 1]["input_ids"], encode_sample(processor, row)["input_ids"])
+        assert torch.equal(samples[2 * index + 1]["input_ids"], encode_sample(processor, example)["input_ids"])
 
 
 def test_references_are_other_recordings_of_the_speaker(processor):
-    table = rows()
+    table = examples()
     samples = TrainingSamples(table, processor, duration_conditioning=(False,), reference_share=1.0)
     drawn = set()
     for epoch in range(12):
@@ -145,12 +145,14 @@ def test_references_are_other_recordings_of_the_speaker(processor):
         drawn.add(matches[0])
         assert torch.equal(sample["input_ids"], samples[2]["input_ids"])
     assert drawn == {0, 4, 6}
-    lonely = TrainingSamples(rows(2), processor, duration_conditioning=(False,), reference_share=1.0)
-    assert torch.equal(lonely[0]["input_ids"], encode_sample(processor, rows(2)[0])["input_ids"])
+    lonely = TrainingSamples(examples(2), processor, duration_conditioning=(False,), reference_share=1.0)
+    assert torch.equal(lonely[0]["input_ids"], encode_sample(processor, examples(2)[0])["input_ids"])
 
 
 def test_recordings_of_nobody_are_no_references_of_each_other(processor):
-    table = rows(4).map(lambda row: {"speaker": None if row["speaker"] == "speaker 0" else row["speaker"]})
+    table = examples(4).map(
+        lambda example: {"speaker": None if example["speaker"] == "speaker 0" else example["speaker"]}
+    )
     samples = TrainingSamples(table, processor, duration_conditioning=(False,), reference_share=1.0)
     for index, is_known in ((0, False), (1, True), (2, False), (3, True)):
         plain = encode_sample(processor, table[index])["input_ids"]
@@ -162,7 +164,7 @@ def test_samples_and_batches_are_the_same_in_other_processes(tmp_path):
     processor = golden_processor(small_codec())
     waveform = np.random.default_rng(0).normal(0, 0.1, 6000).astype(np.float32)
     example = {"text": "One.", "audio": {"array": waveform, "sampling_rate": 24000}}
-    here = TrainingSamples(rows(), processor, reference_share=1.0), MossTTSDataCollator(processor)
+    here = TrainingSamples(examples(), processor, reference_share=1.0), MossTTSDataCollator(processor)
     samples, collator = pickle.loads(pickle.dumps(here))
     assert torch.equal(samples[3]["input_ids"], here[0][3]["input_ids"])
     assert torch.equal(collator([example])["input_ids"], here[1]([example])["input_ids"])
@@ -172,14 +174,14 @@ def test_samples_and_batches_are_the_same_in_other_processes(tmp_path):
 
 def test_label_smoothing_is_refused(processor, tmp_path):
     """`Trainer` takes the labels of all streams for text tokens."""
-    trainer = trainer_of(tmp_path, rows(), processor, max_steps=1, label_smoothing_factor=0.1)
+    trainer = trainer_of(tmp_path, examples(), processor, max_steps=1, label_smoothing_factor=0.1)
     with pytest.raises(ValueError, match="label_smoothing_factor"):
         trainer.train()
 
 
 def test_dropped_codebooks_leave_input_and_loss(processor):
-    whole = TrainingSamples(rows(), processor, duration_conditioning=(False,))
-    samples = TrainingSamples(rows(), processor, duration_conditioning=(False,), sequence_dropout=1.0)
+    whole = TrainingSamples(examples(), processor, duration_conditioning=(False,))
+    samples = TrainingSamples(examples(), processor, duration_conditioning=(False,), sequence_dropout=1.0)
     pad, depths = processor.model_config.audio_pad_code, set()
     for epoch in range(4):
         samples.set_epoch(epoch)
@@ -193,7 +195,7 @@ def test_dropped_codebooks_leave_input_and_loss(processor):
             assert (sample["labels"][:, 1 + depth :] == -100).all()
             depths.add(depth)
     assert depths == set(range(1, 8))
-    half = TrainingSamples(rows(), processor, duration_conditioning=(False,), sequence_dropout=0.5)
+    half = TrainingSamples(examples(), processor, duration_conditioning=(False,), sequence_dropout=0.5)
     dropped = sum(
         not torch.equal(half.encode(index, epoch)["input_ids"], whole[index]["input_ids"])
         for index in range(8)
@@ -203,14 +205,14 @@ def test_dropped_codebooks_leave_input_and_loss(processor):
 
 
 def test_long_samples_are_left_out(processor, caplog):
-    whole = TrainingSamples(rows(), processor)
+    whole = TrainingSamples(examples(), processor)
     limit = sorted(whole.lengths)[9]
     with caplog.at_level("WARNING"):
-        kept = TrainingSamples(rows(), processor, max_length=limit)
+        kept = TrainingSamples(examples(), processor, max_length=limit)
     assert 0 < len(kept) < 16 and "left out" in caplog.text
     assert all(len(kept[i]["input_ids"]) <= limit + 12 for i in range(len(kept)))
     with pytest.raises(ValueError, match="longer than 3"):
-        TrainingSamples(rows(), processor, max_length=3)
+        TrainingSamples(examples(), processor, max_length=3)
 
 
 @pytest.mark.parametrize(
@@ -220,18 +222,21 @@ def test_long_samples_are_left_out(processor, caplog):
         ({"duration_conditioning": ("both",)}, "`duration_conditioning` must be"),
         ({"reference_share": 2.0}, "between 0 and 1"),
         ({"sequence_dropout": -0.1}, "`sequence_dropout` must be between 0 and 1"),
-        ({"table": rows().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
-        ({"table": rows().select([])}, "no examples"),
+        ({"table": examples().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
+        ({"table": examples().select([])}, "no examples"),
         (
-            {"table": rows().map(lambda row: {"codes": [row["codes"][0][:4]]})},
+            {"table": examples().map(lambda example: {"codes": [example["codes"][0][:4]]})},
             r"Example 0 .* \(frames, 8\), got \(1, 4\)",
         ),
-        ({"table": rows().map(lambda row: {"codes": [[32] * 8]})}, "Example 0 .* between 0 and 31, got 32 to 32"),
+        (
+            {"table": examples().map(lambda example: {"codes": [[32] * 8]})},
+            "Example 0 .* between 0 and 31, got 32 to 32",
+        ),
     ],
 )
 def test_bad_samples(processor, changes, message):
     with pytest.raises(ValueError, match=message):
-        TrainingSamples(**{"table": rows(), "processor": processor} | changes)
+        TrainingSamples(**{"table": examples(), "processor": processor} | changes)
 
 
 def arguments(folder, **changes) -> TrainingArguments:
@@ -260,7 +265,7 @@ def trainer_of(folder, dataset, processor, **changes) -> Trainer:
 
 
 def test_trainer_takes_rows_of_datasets_as_they_are(processor, tmp_path):
-    both = interleave_datasets([rows(), rows(4)], probabilities=[0.5, 0.5], seed=0)
+    both = interleave_datasets([examples(), examples(4)], probabilities=[0.5, 0.5], seed=0)
     trainer = trainer_of(tmp_path, both, processor, max_steps=8)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -269,7 +274,7 @@ def test_trainer_takes_rows_of_datasets_as_they_are(processor, tmp_path):
 
 
 def test_trainer_groups_samples_by_length(processor, tmp_path):
-    samples = TrainingSamples(rows(), processor, reference_share=0.5)
+    samples = TrainingSamples(examples(), processor, reference_share=0.5)
     trainer = trainer_of(
         tmp_path, samples, processor, train_sampling_strategy="group_by_length", num_train_epochs=2, save_steps=100
     )
@@ -279,8 +284,8 @@ def test_trainer_groups_samples_by_length(processor, tmp_path):
 
 
 def test_what_was_learned_by_heart_is_generated(processor, tmp_path):
-    """Prompt, labels, delay pattern, generation and decoding agree: a model that knows its rows speaks their codes."""
-    table = rows(2)
+    """Prompt, labels, delay pattern, generation and decoding agree: a model that knows its examples speaks their codes."""
+    table = examples(2)
     samples = TrainingSamples(table, processor)
     config = processor.model_config
     config = type(config)(**config.to_dict() | {"language_config": config.language_config.to_dict()})
@@ -302,8 +307,8 @@ def test_what_was_learned_by_heart_is_generated(processor, tmp_path):
         outputs = model.generate(
             **inputs, text_temperature=0.0, audio_temperature=0.0, max_new_tokens=40, return_dict_in_generate=True
         )
-        for codes, row in zip(outputs.audio_codes, table):
-            assert codes.tolist() == row["codes"]
+        for codes, example in zip(outputs.audio_codes, table):
+            assert codes.tolist() == example["codes"]
 
 
 @pytest.mark.parametrize("max_shard_size", ["1GB", "20KB"])

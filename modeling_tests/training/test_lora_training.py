@@ -45,7 +45,7 @@ def processor_of(source) -> MossTTSDelayProcessor:
     return PROCESSORS[source.name](AutoTokenizer.from_pretrained(source), model_config=config)
 
 
-def rows_of(n_vq: int, count: int = 8) -> Dataset:
+def examples_of(n_vq: int, count: int = 8) -> Dataset:
     draw = np.random.default_rng(0)
     texts = ("One.", "Two and three.", "Four, five and six.", "Seven.")
     return Dataset.from_list(
@@ -78,7 +78,7 @@ def trainer_of(source, folder, kind="lora", dropout=0.0, packing=False, **change
         model,
         TrainingArguments(str(folder), **(settings | changes)),
         data_collator=MossTTSDataCollator(processor, paper_stream_weights(processor.model_config.n_vq), packing),
-        train_dataset=rows_of(processor.model_config.n_vq),
+        train_dataset=examples_of(processor.model_config.n_vq),
     )
 
 
@@ -151,14 +151,16 @@ def test_samples_are_grouped_by_length(golden_folder, tmp_path):
     trainer = trainer_of(source, tmp_path, train_sampling_strategy="group_by_length", num_train_epochs=1, max_steps=-1)
     collate, lengths = trainer.data_collator, []
     trainer.data_collator = lambda samples: lengths.append([len(s["labels"]) for s in samples]) or collate(samples)
-    trainer.train_dataset = TrainingSamples(rows_of(8, count=64), processor_of(source), duration_conditioning=(False,))
+    trainer.train_dataset = TrainingSamples(
+        examples_of(8, count=64), processor_of(source), duration_conditioning=(False,)
+    )
     trained(trainer)
     # Of four samples drawn at random the longest has 38 positions more than the shortest on average.
     assert len(lengths) == 16 and np.mean([max(batch) - min(batch) for batch in lengths]) < 20
 
 
 @CASES
-def test_evaluation_tells_the_loss_of_each_channel(source, kind, tmp_path):
+def test_evaluation_tells_the_loss_of_each_stream(source, kind, tmp_path):
     processor = processor_of(source)
     n_vq = processor.model_config.n_vq
     trainer = trainer_of(source, tmp_path, kind, per_device_eval_batch_size=3)
@@ -166,13 +168,13 @@ def test_evaluation_tells_the_loss_of_each_channel(source, kind, tmp_path):
         trainer.model,
         trainer.args,
         data_collator=trainer.data_collator,
-        eval_dataset=rows_of(n_vq),
+        eval_dataset=examples_of(n_vq),
         compute_metrics=stream_loss_metrics,
         preprocess_logits_for_metrics=keep_stream_losses,
     )
     metrics = trainer.evaluate()
     with torch.no_grad():
-        expected = trainer.model(**trainer.data_collator(list(rows_of(n_vq)))).channel_losses
+        expected = trainer.model(**trainer.data_collator(list(examples_of(n_vq)))).channel_losses
     names = ["text", *(f"codebook_{number}" for number in range(1, 1 + n_vq))]
     assert {name for name in metrics if re.match("eval_loss_", name)} == {f"eval_loss_{name}" for name in names}
     measured = [metrics[f"eval_loss_{name}"] for name in names]

@@ -60,8 +60,8 @@ def table(recordings, **columns) -> Dataset:
 def test_codes_are_those_of_the_codec(processor, recordings, tmp_path):
     encoded = encode_recordings(table(recordings, speaker=list("aabb")), processor, batch_size=2, cache_dir=tmp_path)
     assert set(encoded.column_names) == {"text", "speaker", "codes", "codec"}
-    for path, row in zip(recordings, encoded):
-        assert torch.equal(torch.tensor(row["codes"]), processor.encode_audio([path])[0])
+    for path, example in zip(recordings, encoded):
+        assert torch.equal(torch.tensor(example["codes"]), processor.encode_audio([path])[0])
     assert len(set(encoded["codec"])) == 1
 
 
@@ -166,12 +166,13 @@ def test_recordings_behind_urls(processor, recordings, tmp_path):
 
 
 def test_shards_share_the_work(processor, recordings, encoded_recordings, tmp_path):
-    rows = table(recordings)
+    examples = table(recordings)
     shards = [
-        encode_recordings(rows.shard(2, index, contiguous=True), processor, cache_dir=tmp_path) for index in range(2)
+        encode_recordings(examples.shard(2, index, contiguous=True), processor, cache_dir=tmp_path)
+        for index in range(2)
     ]
     assert encoded_recordings == [2, 2]
-    whole = encode_recordings(rows, processor, cache_dir=tmp_path)
+    whole = encode_recordings(examples, processor, cache_dir=tmp_path)
     assert encoded_recordings == [2, 2] and whole["codes"][:] == concatenate_datasets(shards)["codes"][:]
 
 
@@ -231,17 +232,17 @@ def test_bad_rows_are_named_before_training(processor, recordings, tmp_path, mon
 
 
 def test_all_bad_rows_are_named_at_once(processor, recordings, encoded_recordings, tmp_path):
-    rows = table([*recordings[:3], "missing.wav"], text=["", "Two.", None, "Four."])
+    examples = table([*recordings[:3], "missing.wav"], text=["", "Two.", None, "Four."])
     with pytest.raises(ValueError, match=r"\(3\)") as error:
-        encode_recordings(rows, processor, cache_dir=tmp_path)
+        encode_recordings(examples, processor, cache_dir=tmp_path)
     assert all(f"example {number}" in str(error.value) for number in (0, 2, 3)) and not encoded_recordings
 
 
 @pytest.mark.parametrize("rate", [0, -8000, None])
 def test_wrong_sampling_rates(processor, rate, tmp_path):
-    rows = Dataset.from_list([{"audio": {"array": [0.1, -0.1] * 2000, "sampling_rate": rate}, "text": "One."}])
+    examples = Dataset.from_list([{"audio": {"array": [0.1, -0.1] * 2000, "sampling_rate": rate}, "text": "One."}])
     with pytest.raises(ValueError, match="example 0: the sampling rate of its recording is"):
-        encode_recordings(rows, processor, cache_dir=tmp_path)
+        encode_recordings(examples, processor, cache_dir=tmp_path)
 
 
 def test_tables_without_recordings(processor, tmp_path):
@@ -260,10 +261,12 @@ def test_references_become_codes(processor, recordings, encoded_recordings, tmp_
     assert sum(encoded_recordings) == 4
     codes = encoded["codes"]
     assert encoded["reference"][:] == [[codes[0], None], None, [codes[0]], [None, codes[1]]]
-    for number, row in enumerate(encoded):
+    for number, example in enumerate(encoded):
         expected = None if references[number] is None else references[number]
-        plain = {"text": row["text"], "codes": row["codes"], "reference": expected}
-        assert torch.equal(encode_sample(processor, row)["input_ids"], encode_sample(processor, plain)["input_ids"])
+        plain = {"text": example["text"], "codes": example["codes"], "reference": expected}
+        assert torch.equal(
+            encode_sample(processor, example)["input_ids"], encode_sample(processor, plain)["input_ids"]
+        )
     # As it is, without a codec: nothing is left to encode.
     again = encode_recordings(encoded, golden_processor(), cache_dir=tmp_path)
     assert again["reference"][:] == encoded["reference"][:] and again["codes"][:] == encoded["codes"][:]
@@ -279,23 +282,23 @@ def test_recordings_inside_the_table(processor, recordings, tmp_path):
     features = Features({"audio": Audio(), "text": Value("string"), "reference": List(Audio())})
     stored = tmp_path / "table.parquet"
     files = [{"bytes": open(path, "rb").read(), "path": None} for path in recordings]
-    rows = [{"audio": file, "text": "One.", "reference": [files[0]]} for file in files]
-    Dataset.from_list(rows).cast(features).to_parquet(stored)
+    examples = [{"audio": file, "text": "One.", "reference": [files[0]]} for file in files]
+    Dataset.from_list(examples).cast(features).to_parquet(stored)
     encoded = encode_recordings(load_table(stored), processor, cache_dir=tmp_path)
     assert encoded["codes"][:] == encode_recordings(table(recordings), processor, cache_dir=tmp_path)["codes"][:]
     assert encoded["reference"][3] == [encoded["codes"][0]]
 
 
-def write_jsonl(path, rows) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write_jsonl(path, examples) -> None:
+    path.write_text("".join(json.dumps(example) + "\n" for example in examples))
 
 
 def test_corpora_stream(processor, recordings, tmp_path, caplog, encoded_recordings):
     (tmp_path / "2.wav").write_bytes(b"nothing")
-    rows = [{"audio": f"{number}.wav", "text": "One.", "language": "English"} for number in range(4)]
-    write_jsonl(tmp_path / "rows.jsonl", rows)
+    examples = [{"audio": f"{number}.wav", "text": "One.", "language": "English"} for number in range(4)]
+    write_jsonl(tmp_path / "examples.jsonl", examples)
     stream = condition_on_duration(
-        encode_recordings(load_table(tmp_path / "rows.jsonl", streaming=True), processor, cache_dir=tmp_path)
+        encode_recordings(load_table(tmp_path / "examples.jsonl", streaming=True), processor, cache_dir=tmp_path)
     )
     with caplog.at_level(logging.WARNING):
         read = list(stream)
@@ -303,8 +306,8 @@ def test_corpora_stream(processor, recordings, tmp_path, caplog, encoded_recordi
     samples = TrainingSamples(
         encode_recordings(table(recordings).select([0, 1, 3]), processor, cache_dir=tmp_path), processor
     )
-    for index, row in enumerate(read):
-        plain = row | {"text": samples.table["text"][index // 2], "language": None}
+    for index, example in enumerate(read):
+        plain = example | {"text": samples.table["text"][index // 2], "language": None}
         assert torch.equal(encode_sample(processor, plain)["input_ids"], samples[index]["input_ids"])
     trainer = Trainer(
         MossTTSDelayModel(processor.model_config),
@@ -318,8 +321,8 @@ def test_corpora_stream(processor, recordings, tmp_path, caplog, encoded_recordi
     assert trainer.state.global_step == 2 and sum(encoded_recordings) == 3
 
 
-def test_a_stream_stops_at_a_bad_row(processor, recordings, tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", [{"audio": recordings[0], "text": text} for text in ("One.", "", "Two.")])
-    stream = encode_recordings(load_table(tmp_path / "rows.jsonl", streaming=True), processor, cache_dir=tmp_path)
+def test_a_stream_stops_at_a_bad_example(processor, recordings, tmp_path):
+    write_jsonl(tmp_path / "examples.jsonl", [{"audio": recordings[0], "text": text} for text in ("One.", "", "Two.")])
+    stream = encode_recordings(load_table(tmp_path / "examples.jsonl", streaming=True), processor, cache_dir=tmp_path)
     with pytest.raises(ValueError, match="example 1: `text` is empty"):
         list(stream)

@@ -14,7 +14,7 @@ from transformers_moss_tts.audio_io import save_audio
 from transformers_moss_tts.training import TrainingSamples, encode_recordings, encode_sample, load_table
 
 
-ROWS = [
+EXAMPLES = [
     {"audio": "clips/0.wav", "text": "One.", "language": "English"},
     {"audio": "clips/1.wav", "text": "Two.", "language": "English"},
 ]
@@ -32,23 +32,23 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "corpus"
 
 
-def write_jsonl(path, rows) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write_jsonl(path, examples) -> None:
+    path.write_text("".join(json.dumps(example) + "\n" for example in examples))
 
 
-def write_csv(path, rows) -> None:
+def write_csv(path, examples) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(examples[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(examples)
 
 
-def write_parquet(path, rows) -> None:
-    Dataset.from_list(rows).to_parquet(path)
+def write_parquet(path, examples) -> None:
+    Dataset.from_list(examples).to_parquet(path)
 
 
-def assert_is_corpus(rows, folder) -> None:
-    assert [(row["text"], row["audio"]) for row in rows] == [
+def assert_is_corpus(examples, folder) -> None:
+    assert [(example["text"], example["audio"]) for example in examples] == [
         (text, str(folder / "clips" / f"{number}.wav")) for number, text in enumerate(("One.", "Two."))
     ]
 
@@ -57,24 +57,26 @@ def assert_is_corpus(rows, folder) -> None:
 @pytest.mark.parametrize(
     "name,write",
     [
-        ("rows.jsonl", write_jsonl),
-        ("rows.json", write_jsonl),
-        ("rows.csv", write_csv),
-        ("rows.parquet", write_parquet),
+        ("examples.jsonl", write_jsonl),
+        ("examples.json", write_jsonl),
+        ("examples.csv", write_csv),
+        ("examples.parquet", write_parquet),
     ],
 )
 def test_tables_of_files(folder, name, write, streaming):
-    write(folder / name, ROWS)
+    write(folder / name, EXAMPLES)
     assert_is_corpus(load_table(folder / name, streaming=streaming), folder)
-    write(folder / f"metadata-0{(folder / name).suffix}", ROWS[:1])
-    write(folder / f"metadata-1{(folder / name).suffix}", ROWS[1:])
+    write(folder / f"metadata-0{(folder / name).suffix}", EXAMPLES[:1])
+    write(folder / f"metadata-1{(folder / name).suffix}", EXAMPLES[1:])
     assert_is_corpus(load_table(folder, streaming=streaming), folder)
     assert_is_corpus(load_table(f"corpus/metadata-*{(folder / name).suffix}", streaming=streaming), folder)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_folders_of_other_kinds(folder, streaming, caplog):
-    write_jsonl(folder / "metadata.jsonl", [{"file_name": row["audio"], "text": row["text"]} for row in ROWS])
+    write_jsonl(
+        folder / "metadata.jsonl", [{"file_name": example["audio"], "text": example["text"]} for example in EXAMPLES]
+    )
     assert_is_corpus(load_table(folder, streaming=streaming), folder)
     (folder / "metadata.jsonl").unlink()
     for number, text in enumerate(("One.", " Two.\n")):
@@ -82,17 +84,17 @@ def test_folders_of_other_kinds(folder, streaming, caplog):
     with caplog.at_level(logging.WARNING):
         assert_is_corpus(load_table(folder, streaming=streaming), folder)
     assert "1 of 3 recordings have no .txt" in caplog.text
-    rows = load_table(folder)
-    rows.save_to_disk(folder.parent / "saved")
+    examples = load_table(folder)
+    examples.save_to_disk(folder.parent / "saved")
     assert_is_corpus(load_table(folder.parent / "saved", streaming=streaming), folder)
 
 
 def test_a_repository_of_the_hub(folder):
     """As `push_to_hub` lays it out, with the recordings inside."""
-    files = [{"bytes": (folder / row["audio"]).read_bytes(), "path": None} for row in ROWS]
+    files = [{"bytes": (folder / example["audio"]).read_bytes(), "path": None} for example in EXAMPLES]
     (folder / "data").mkdir()
-    rows = Dataset.from_list([row | {"audio": file} for row, file in zip(ROWS, files)])
-    rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    examples = Dataset.from_list([example | {"audio": file} for example, file in zip(EXAMPLES, files)])
+    examples.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
     shutil.rmtree(folder / "clips")
     processor = golden_processor(small_codec())
     encoded = encode_recordings(load_table(folder), processor, cache_dir=folder)
@@ -100,13 +102,15 @@ def test_a_repository_of_the_hub(folder):
 
 
 def test_paths_of_the_working_directory(folder):
-    rows = [row | {"audio": f"corpus/{row['audio']}", "ref_audio": "corpus/clips/2.wav"} for row in ROWS]
+    examples = [
+        example | {"audio": f"corpus/{example['audio']}", "ref_audio": "corpus/clips/2.wav"} for example in EXAMPLES
+    ]
     (folder / "tables").mkdir()
-    write_jsonl(folder / "tables" / "rows.jsonl", rows)
-    assert load_table(folder / "tables" / "rows.jsonl").to_list() == rows
+    write_jsonl(folder / "tables" / "examples.jsonl", examples)
+    assert load_table(folder / "tables" / "examples.jsonl").to_list() == examples
 
 
-REFERENCE_ROWS = {
+REFERENCE_EXAMPLES = {
     "plain": {"audio": "clips/0.wav", "text": "One.", "language": "English"},
     "clone": {"audio": "clips/0.wav", "text": "One.", "ref_audio": "clips/2.wav", "language": "English"},
     "dialogue": {"audio": "clips/0.wav", "text": "[S1] One. [S2] Two.", "reference": ["clips/1.wav", None]},
@@ -116,23 +120,23 @@ REFERENCE_ROWS = {
 }
 
 
-@pytest.mark.parametrize("kind", list(REFERENCE_ROWS))
+@pytest.mark.parametrize("kind", list(REFERENCE_EXAMPLES))
 def test_the_references_tables_load_as_they_are(folder, kind):
     processor = golden_processor(small_codec())
-    row = REFERENCE_ROWS[kind]
-    write_jsonl(folder / "train_raw.jsonl", [row])
+    example = REFERENCE_EXAMPLES[kind]
+    write_jsonl(folder / "train_raw.jsonl", [example])
     codes = [processor.encode_audio([folder / "clips" / f"{number}.wav"])[0] for number in range(3)]
     references = {"clone": [codes[2]], "dialogue": [codes[1], None], "references": [codes[1], codes[2]]}.get(kind)
-    fields = {name: row.get(name) for name in ("text", "language", "ambient_sound", "tokens", "instruction")}
+    fields = {name: example.get(name) for name in ("text", "language", "ambient_sound", "tokens", "instruction")}
     expected = encode_sample(processor, fields | {"codes": codes[0], "reference": references})
 
     encoded = encode_recordings(load_table(folder / "train_raw.jsonl"), processor, cache_dir=folder)
-    conditioning = (row.get("tokens") is not None,)
+    conditioning = (example.get("tokens") is not None,)
     sample = TrainingSamples(encoded, processor, duration_conditioning=conditioning)[0]
     assert (sample["input_ids"] == expected["input_ids"]).all() and (sample["labels"] == expected["labels"]).all()
 
     # And what its prepare_data.py makes of them, on a machine that has no recordings.
-    prepared = row | {"audio_codes": codes[0].tolist()}
+    prepared = example | {"audio_codes": codes[0].tolist()}
     if kind == "clone":
         prepared |= {"ref_audio_codes": codes[2].tolist()}
     elif references is not None:
@@ -156,16 +160,16 @@ def test_the_references_tables_load_as_they_are(folder, kind):
     ],
 )
 def test_bad_sources(folder, source, message):
-    write_csv(folder / "a.csv", ROWS)
-    write_jsonl(folder / "b.jsonl", ROWS)
+    write_csv(folder / "a.csv", EXAMPLES)
+    write_jsonl(folder / "b.jsonl", EXAMPLES)
     with pytest.raises(ValueError, match=message):
         load_table(source)
 
 
 def test_counts_of_a_csv_with_gaps(folder):
-    write_csv(folder / "rows.csv", [ROWS[0] | {"tokens": 4}, ROWS[1] | {"tokens": ""}])
+    write_csv(folder / "examples.csv", [EXAMPLES[0] | {"tokens": 4}, EXAMPLES[1] | {"tokens": ""}])
     processor = golden_processor(small_codec())
-    encoded = encode_recordings(load_table(folder / "rows.csv"), processor, cache_dir=folder)
+    encoded = encode_recordings(load_table(folder / "examples.csv"), processor, cache_dir=folder)
     assert encoded[0]["tokens"] == 4.0 and encoded[1]["tokens"] is None
     expected = encode_sample(processor, encoded[0] | {"tokens": 4})
     assert (encode_sample(processor, encoded[0])["input_ids"] == expected["input_ids"]).all()
@@ -175,20 +179,28 @@ def test_counts_of_a_csv_with_gaps(folder):
 @pytest.mark.parametrize(
     "name,content,message",
     [
-        ("rows.jsonl", b"", "no examples in .*rows.jsonl"),
-        ("rows.jsonl", b"null\n", "rows.jsonl, line 1, must be an object with columns, got null"),
-        ("rows.jsonl", b'{"text": "One."}\n[1]\n', r"rows.jsonl, line 2, must be an object with columns, got \[1\]"),
-        ("rows.jsonl", b'{"text": "One."}\n{"text": "Tw', "rows.jsonl, line 2, is no JSON"),
-        ("rows.jsonl", b'{"text": ' + 100_000 * b"[" + 100_000 * b"]" + b"}", "rows.jsonl, line 1, is no JSON"),
-        ("rows.jsonl", '{"text": "One."}'.encode("utf-16"), "rows.jsonl is not UTF-8"),
-        ("rows.json", b"[]", "no examples in .*rows.json"),
-        ("rows.json", b'[{"text": "One."}, 3]', "rows.json, item 1, must be an object with columns, got 3"),
-        ("rows.csv", b"", "no examples in .*rows.csv"),
-        ("rows.csv", b"audio,text\n", "no examples in .*rows.csv"),
-        ("rows.csv", "audio,text\na.wav,Für.".encode("latin-1"), "rows.csv is not UTF-8"),
-        ("rows.csv", b"audio,text\na.wav,One, two.\n", "rows.csv, line 2, has 3 fields under a header of 2"),
-        ("rows.parquet", b"", "rows.parquet is no parquet file"),
-        ("rows.parquet", b"PAR1PAR1", "rows.parquet is no parquet file"),
+        ("examples.jsonl", b"", "no examples in .*examples.jsonl"),
+        ("examples.jsonl", b"null\n", "examples.jsonl, line 1, must be an object with columns, got null"),
+        (
+            "examples.jsonl",
+            b'{"text": "One."}\n[1]\n',
+            r"examples.jsonl, line 2, must be an object with columns, got \[1\]",
+        ),
+        ("examples.jsonl", b'{"text": "One."}\n{"text": "Tw', "examples.jsonl, line 2, is no JSON"),
+        (
+            "examples.jsonl",
+            b'{"text": ' + 100_000 * b"[" + 100_000 * b"]" + b"}",
+            "examples.jsonl, line 1, is no JSON",
+        ),
+        ("examples.jsonl", '{"text": "One."}'.encode("utf-16"), "examples.jsonl is not UTF-8"),
+        ("examples.json", b"[]", "no examples in .*examples.json"),
+        ("examples.json", b'[{"text": "One."}, 3]', "examples.json, item 1, must be an object with columns, got 3"),
+        ("examples.csv", b"", "no examples in .*examples.csv"),
+        ("examples.csv", b"audio,text\n", "no examples in .*examples.csv"),
+        ("examples.csv", "audio,text\na.wav,Für.".encode("latin-1"), "examples.csv is not UTF-8"),
+        ("examples.csv", b"audio,text\na.wav,One, two.\n", "examples.csv, line 2, has 3 fields under a header of 2"),
+        ("examples.parquet", b"", "examples.parquet is no parquet file"),
+        ("examples.parquet", b"PAR1PAR1", "examples.parquet is no parquet file"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, name, content, message, streaming):

@@ -75,7 +75,7 @@ def load_audio(
         array_sampling_rate (`int`, *optional*):
             Rate of an array without one, in Hz. Files, pairs, dicts and decoders know theirs.
         num_channels (`int`, *optional*, defaults to 1):
-            1 mixes all channels to mono; 2 gives stereo, mono doubled.
+            Number of channels wanted: 1 mixes all to mono, 2 gives stereo, mono doubled.
         limits ([`AudioLimits`], *optional*):
             Bounds on what is read.
 
@@ -100,8 +100,8 @@ def load_audio(
 
 def read_audio_file(audio: AudioInput, limits: AudioLimits = DEFAULT_LIMITS) -> AudioInput:
     """
-    The bytes of the file that a path, URL, data URI, open file or `datasets` row points to; arrays as they are. [`load_audio`]
-    takes both.
+    The bytes of the file that a path, URL, data URI, open file or example of `datasets` points to; arrays as they are.
+    [`load_audio`] takes both.
 
     Raises:
         ValueError: missing or too large file, or a URL that cannot be read.
@@ -331,7 +331,7 @@ def _samples(audio: Any) -> np.ndarray:
     if array.ndim != 2 or array.shape[0] > max(array.shape[1], 2):
         raise ValueError(
             f"An audio array must have shape (samples,) or (channels, samples), got {array.shape}. Transpose "
-            "(samples, channels) first; pass the rows of a batch one by one."
+            "(samples, channels) first; pass the waveforms of a batch one by one."
         )
     return array
 

@@ -45,13 +45,13 @@ class WordsASR(FixedASR):
 
 
 def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(checkpoint, data, scorers, tmp_path):
-    suite = Sentences(data / "rows.jsonl", modes=["plain"])
+    suite = Sentences(data / "recordings.jsonl", modes=["plain"])
     register_scorer("asr", "stopping", StoppingASR)
     with pytest.raises(KeyboardInterrupt):
         evaluate(checkpoint, suite, tmp_path / "run", batch_size=3, **(scorers | {"asr": "stopping"}))
     first = read_records(tmp_path / "run")
     assert len(first) == 2 and not (tmp_path / "run" / "report.md").exists()
-    times = {row["audio"]: (tmp_path / "run" / row["audio"]).stat().st_mtime_ns for row in first}
+    times = {record["audio"]: (tmp_path / "run" / record["audio"]).stat().st_mtime_ns for record in first}
     # The process died while it wrote a line.
     with open(tmp_path / "run" / "utterances.jsonl", "a") as file:
         file.write('{"id": "half a li')
@@ -106,7 +106,7 @@ class NotANumber(PeakMOS):
 def test_a_score_that_is_no_number_spoils_no_mean(data, scorers, tmp_path):
     register_scorer("mos", "nan", NotANumber)
     with pytest.raises(RuntimeError, match="JSON compliant"):
-        evaluate(None, Sentences(data / "rows.jsonl", count=2), tmp_path / "run", **(scorers | {"mos": "nan"}))
+        evaluate(None, Sentences(data / "recordings.jsonl", count=2), tmp_path / "run", **(scorers | {"mos": "nan"}))
 
 
 def test_a_run_in_which_everything_fails_has_no_report(checkpoint, scorers, tmp_path):
@@ -185,7 +185,7 @@ def test_models_that_do_not_fit_the_suite(checkpoint, data, scorers, tmp_path):
     # Nothing is left behind that would be in the way of the right name.
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="needs a model"):
-        evaluate(None, Duration(data / "rows.jsonl"), tmp_path / "run", **scorers)
+        evaluate(None, Duration(data / "recordings.jsonl"), tmp_path / "run", **scorers)
     with pytest.raises(ValueError, match="no recording of 'id0'"):
         evaluate(None, SeedTTSEval(data / "meta.lst"), tmp_path / "run", **scorers)
 

@@ -43,24 +43,24 @@ def test_sentences_and_recordings(folder):
 
 
 def test_speakers_lend_each_other_references(folder):
-    rows = [
+    lines = [
         {"audio": "prompt-wavs/one.wav", "text": "One.", "speaker": "anna"},
         {"audio": "prompt-wavs/two.wav", "text": "Two.", "speaker": "anna"},
         {"audio": "prompt-wavs/two.wav", "text": "Three.", "speaker": "bert", "id": "b"},
     ]
-    one, two, alone = read_utterances(write(folder / "rows.jsonl", *rows))
+    one, two, alone = read_utterances(write(folder / "recordings.jsonl", *lines))
     assert (one.reference, one.reference_text) == (two.recording, "Two.")
     assert (two.reference, two.reference_text) == (one.recording, "One.")
     assert alone.reference is None and alone.id == "b"
 
 
 def test_ids_stay_in_their_folder(folder):
-    rows = [
+    lines = [
         {"id": "../../etc/passwd", "text": "One."},
         {"id": "a b:c", "text": "Two."},
         {"id": "..", "text": "Three."},
     ]
-    ids = [item.id for item in read_utterances(write(folder / "rows.jsonl", *rows))]
+    ids = [item.id for item in read_utterances(write(folder / "recordings.jsonl", *lines))]
     assert ids == ["etc_passwd", "a_b_c", "_"]
 
 
@@ -71,9 +71,9 @@ def test_ids_stay_in_their_folder(folder):
         ("meta.lst", ["id|prompt-wavs/one.wav|text"], "Line 1"),
         ("meta.lst", ["id|a|prompt-wavs/one.wav|b"] * 2, "'id' comes more than once"),
         ("meta.lst", ["", " "], "empty"),
-        ("rows.jsonl", ["{"], "no JSON"),
-        ("rows.jsonl", [{"speaker": "anna"}], "`text` or `audio`"),
-        ("rows.csv", ["a,b"], ".jsonl"),
+        ("recordings.jsonl", ["{"], "no JSON"),
+        ("recordings.jsonl", [{"speaker": "anna"}], "`text` or `audio`"),
+        ("recordings.csv", ["a,b"], ".jsonl"),
     ],
 )
 def test_what_cannot_be_read_is_said(folder, name, lines, message):

@@ -34,8 +34,8 @@ def check_output(output: Path, *pictures: str) -> str:
     report = (output / "report.md").read_text()
     for picture in pictures:
         assert (output / picture).read_bytes().startswith(b"\x89PNG") and f"({picture})" in report
-    for row in records_of(output):
-        assert row.get("audio") is None or soundfile.info(output / row["audio"]).frames > 0
+    for record in records_of(output):
+        assert record.get("audio") is None or soundfile.info(output / record["audio"]).frames > 0
     return report
 
 
@@ -43,15 +43,15 @@ def test_seed_tts_eval_in_both_modes_beside_the_published_numbers(checkpoint, da
     summary = evaluate(checkpoint, SeedTTSEval(data / "meta.lst"), tmp_path, batch_size=2, **scorers)
     report = check_output(tmp_path, "wer.png", "sim.png", "mos.png")
     records = records_of(tmp_path)
-    assert sorted(row["id"] for row in records) == [
+    assert sorted(record["id"] for record in records) == [
         f"id{number}-{mode}" for number in range(3) for mode in ("clone", "continuation")
     ]
     assert list(summary["groups"]) == ["clone", "continuation"]
-    wers = [row["wer"] for row in records if row["group"] == "clone"]
+    wers = [record["wer"] for record in records if record["group"] == "clone"]
     assert summary["groups"]["clone"]["wer"]["value"] == pytest.approx(np.mean(wers))
     # "The cat sleeps." is heard each time: no error in the second text, and every word wrong in the others.
     assert sorted(wers) == [0.0, 1.0, 1.0]
-    errors, words = sum(row["errors"] for row in records[:3]), sum(row["words"] for row in records[:3])
+    errors, words = sum(record["errors"] for record in records[:3]), sum(record["words"] for record in records[:3])
     assert summary["groups"]["clone"]["errors"]["value"] == pytest.approx(errors / words)
     assert "MOSS-TTS 8B (Delay), continuation" in report and "| 1.84 | – | – | 0.709 |" in report
     assert "arXiv 2603.18090, Table 3" in report and "1.37" not in report
@@ -82,16 +82,16 @@ def test_sentences_take_voices_in_turn_and_seeds_count(checkpoint, data, scorers
         "seed": Sentences(data / "lines.txt", references=voices, seed=5),
     }.items():
         evaluate(checkpoint, suite, tmp_path / name, **scorers)
-    assert [row["reference"] for row in records_of(tmp_path / "one")] == [voices[0], voices[1], voices[0]]
+    assert [record["reference"] for record in records_of(tmp_path / "one")] == [voices[0], voices[1], voices[0]]
     audio = {
-        name: [(tmp_path / name / row["audio"]).read_bytes() for row in records_of(tmp_path / name)]
+        name: [(tmp_path / name / record["audio"]).read_bytes() for record in records_of(tmp_path / name)]
         for name in ("one", "again", "seed")
     }
     assert audio["one"] == audio["again"] != audio["seed"]
 
 
 def test_recordings_in_the_place_of_a_model(data, scorers, tmp_path):
-    summary = evaluate(None, Sentences(data / "rows.jsonl"), tmp_path, **scorers)
+    summary = evaluate(None, Sentences(data / "recordings.jsonl"), tmp_path, **scorers)
     report = check_output(tmp_path, "wer.png")
     # Each is compared with the other recording of its speaker, and the speakers' baselines are measured on the way.
     baselines = summary["speaker_levels"]
@@ -101,16 +101,18 @@ def test_recordings_in_the_place_of_a_model(data, scorers, tmp_path):
 
 
 def test_requested_and_produced_length(checkpoint, data, scorers, tmp_path):
-    summary = evaluate(checkpoint, Duration(data / "rows.jsonl", rates=[1.0, 4.0]), tmp_path, **scorers)
+    summary = evaluate(checkpoint, Duration(data / "recordings.jsonl", rates=[1.0, 4.0]), tmp_path, **scorers)
     report = check_output(tmp_path, "duration.png")
     records = records_of(tmp_path)
     # The natural length is the recording's: 1 second and more at 12.5 frames.
-    assert {row["requested"] for row in records if row["id"].startswith("0-")} == {12, 50}
+    assert {record["requested"] for record in records if record["id"].startswith("0-")} == {12, 50}
     assert list(summary["groups"]) == ["under 3 s", "3-10 s"]
-    for row in records:
-        assert row["error_share"] == pytest.approx(abs(row["frames"] - row["requested"]) / row["requested"])
-        assert row["group"] == ("3-10 s" if row["requested"] >= 37.5 else "under 3 s")
-    errors = [row["error_share"] for row in records]
+    for record in records:
+        assert record["error_share"] == pytest.approx(
+            abs(record["frames"] - record["requested"]) / record["requested"]
+        )
+        assert record["group"] == ("3-10 s" if record["requested"] >= 37.5 else "under 3 s")
+    errors = [record["error_share"] for record in records]
     assert f"| all | 8 | {100 * np.mean(errors):.2f} [" in report and "2.043" in report
 
 
@@ -136,12 +138,12 @@ def test_a_long_recording_is_scored_in_windows_with_its_drift(data, tmp_path, sc
     records = records_of(tmp_path / "run")
     assert len(records) == 5 and records[0]["start"] == 0 and records[-1]["end"] == pytest.approx(40)
     assert all(one["end"] == other["start"] for one, other in itertools.pairwise(records))
-    assert [row["end"] for row in records[:-1]] == pytest.approx(pauses, abs=0.1)
-    sims = [row["sim"] for row in records]
+    assert [record["end"] for record in records[:-1]] == pytest.approx(pauses, abs=0.1)
+    sims = [record["sim"] for record in records]
     assert sims[0] > sims[-1]
     # Three words are heard in each of five windows: all of them were said.
     assert summary["groups"]["clone"]["errors"]["value"] == 0
-    slope = np.polyfit([(row["start"] + row["end"]) / 120 for row in records], sims, 1)[0]
+    slope = np.polyfit([(record["start"] + record["end"]) / 120 for record in records], sims, 1)[0]
     assert f"| clone | 0.67 | 0.00 [0.00, 0.00] | {slope:.4f} [" in report
 
 
@@ -161,7 +163,9 @@ def test_long_form_joins_the_lines_and_needs_what_its_modes_need(checkpoint, dat
 
 
 def test_a_codec_by_number_of_codebooks(checkpoint, data, scorers, tmp_path):
-    summary = evaluate(checkpoint, CodecReconstruction(data / "rows.jsonl", codebooks=[8, 2]), tmp_path, **scorers)
+    summary = evaluate(
+        checkpoint, CodecReconstruction(data / "recordings.jsonl", codebooks=[8, 2]), tmp_path, **scorers
+    )
     report = check_output(tmp_path, "codec.png", "spectrograms.png")
     assert list(summary["groups"]) == ["recording", "2 codebooks", "8 codebooks"]
     # 12.5 frames a second of 5 bits (32 codes) a codebook.
@@ -184,10 +188,10 @@ def test_a_codec_by_number_of_codebooks(checkpoint, data, scorers, tmp_path):
 def test_speed_is_measured(checkpoint, data, scorers, tmp_path):
     summary = evaluate(checkpoint, Speed(data / "lines.txt"), tmp_path, **scorers)
     report = check_output(tmp_path, "speed.png")
-    for row in records_of(tmp_path):
-        assert 0 < row["first_audio"] < row["took"]
-        assert row["real_time_factor"] == pytest.approx(row["took"] / row["seconds"], rel=1e-3)
-        assert row["share_of_limit"] > 0 and row["peak_memory"] > 2**20
+    for record in records_of(tmp_path):
+        assert 0 < record["first_audio"] < record["took"]
+        assert record["real_time_factor"] == pytest.approx(record["took"] / record["seconds"], rel=1e-3)
+        assert record["share_of_limit"] > 0 and record["peak_memory"] > 2**20
     assert summary["groups"]["batch 1"]["steps_per_second"]["count"] == 3
     assert "vLLM-Omni" in report
 
@@ -195,10 +199,10 @@ def test_speed_is_measured(checkpoint, data, scorers, tmp_path):
 def test_takes_that_run_away_or_are_cut(checkpoint, data, scorers, tmp_path):
     suite = Stability([Utterance("cat", "The cat sleeps."), Utterance("cut", "The cat sleeps on a mat.")], takes=3)
     summary = evaluate(checkpoint, suite, tmp_path / "ended", **scorers)
-    assert "Spread over takes" in check_output(tmp_path / "ended", "stability.png")
+    assert "Spread over samples" in check_output(tmp_path / "ended", "stability.png")
     assert [summary["groups"][name]["is_cut"]["value"] for name in ("cat", "cut")] == [0, 1]
     assert summary["groups"]["cat"]["reached_limit"]["value"] == 0
-    assert len({row["seed"] for row in records_of(tmp_path / "ended")}) == 3
+    assert len({record["seed"] for record in records_of(tmp_path / "ended")}) == 3
     summary = evaluate(checkpoint, suite, tmp_path / "cut", generate_kwargs={"max_new_tokens": 12}, **scorers)
     # What did not end did not end too soon.
     assert summary["groups"]["cut"]["reached_limit"]["value"] == 1 and summary["groups"]["cut"]["is_cut"]["value"] == 0
@@ -218,11 +222,11 @@ def test_a_stereo_generator(data, scorers, golden_folder, tmp_path):
         codec_path="codec",
     ).save_pretrained(folder)
     for suite in (
-        Sentences(data / "rows.jsonl", count=2),
+        Sentences(data / "recordings.jsonl", count=2),
         CodecReconstruction(data, count=1),
         Speed(data / "lines.txt", count=1),
     ):
         evaluate(str(folder), suite, tmp_path / suite.name, **scorers)
         check_output(tmp_path / suite.name)
-        spoken = [row for row in records_of(tmp_path / suite.name) if row.get("audio")]
-        assert all(soundfile.info(tmp_path / suite.name / row["audio"]).channels == 2 for row in spoken)
+        spoken = [record for record in records_of(tmp_path / suite.name) if record.get("audio")]
+        assert all(soundfile.info(tmp_path / suite.name / record["audio"]).channels == 2 for record in spoken)

@@ -53,16 +53,16 @@ class Evaluation:
 
     Args:
         dataset (`str`):
-            What was measured on.
+            Data that was measured on.
         columns (`list[str]`):
             Columns of the table.
         measured (`str`):
-            The column of this model's numbers, which go into the metadata too.
+            Column of this model's numbers, which go into the metadata too.
         metrics (`list[dict]`):
-            Rows: `name`, `type` (the metric's name on the Hub, such as "wer"), *optionally* `unit`, and a value for each
-            column, a number or a text. A number in quotes keeps its zeros.
+            Metrics, a row of the table each: `name`, `type` (the metric's name on the Hub, such as "wer"), *optionally*
+            `unit`, and a value for each column, a number or a text. A number in quotes keeps its zeros.
         text (`str`, *optional*):
-            How it was measured, in Markdown.
+            Description of the measurement, in Markdown.
         plots (`dict[str, str]`, *optional*):
             Titles of pictures by their paths in the repository.
     """
@@ -83,18 +83,18 @@ class Evaluation:
                 dataset_name=self.dataset,
                 # Without it the Hub's library takes all custom data sets for the first one.
                 dataset_config=self.dataset,
-                metric_type=row["type"],
-                metric_name=row["name"],
-                metric_value=float(row[self.measured]),
+                metric_type=metric["type"],
+                metric_name=metric["name"],
+                metric_value=float(metric[self.measured]),
             )
-            for row in self.metrics
+            for metric in self.metrics
         ]
 
     def rows(self) -> list[list[str]]:
-        """The table, a list of cells a row."""
+        """Rows of the table, a list of cells each: one a metric."""
         return [
-            [row["name"], *(_cell(row.get(column), row.get("unit")) for column in self.columns)]
-            for row in self.metrics
+            [metric["name"], *(_cell(metric.get(column), metric.get("unit")) for column in self.columns)]
+            for metric in self.metrics
         ]
 
 
@@ -107,26 +107,26 @@ class ModelCardFacts:
         name (`str`):
             Name of the model; without `repo_id` that of a bundled model.
         summary (`str`):
-            What it is, and is not.
+            Description of the model: what it is, and is not.
         license (`str`), language (`str` or `list[str]`):
-            As in the Hub's metadata.
+            License and language, as in the Hub's metadata.
         training_data, training_procedure (`str`):
-            What it was trained on and how.
+            Data and procedure of the training.
         limits (`str`):
-            What it cannot do.
+            Limits of the model: what it cannot do.
         repo_id (`str`, *optional*):
-            Its name on the Hub.
+            Name of the repository on the Hub.
         tags, datasets (`list[str]`, *optional*):
-            As in the Hub's metadata.
+            Tags and data sets, as in the Hub's metadata.
         base_model, base_model_relation (`str`, *optional*):
-            What it comes from, by its name on the Hub (or of a bundled model), and whether as "finetune", "adapter", "merge" or
-            "quantized". Of an adapter the base is known.
+            Model that it comes from, by its name on the Hub (or of a bundled model), and the relation: "finetune", "adapter",
+            "merge" or "quantized". Of an adapter the base is known.
         training_settings (`dict`, *optional*):
             Table of settings; see [`training_settings`].
         training_plots (`dict[str, str]`, *optional*):
             Titles of pictures by their paths in the repository.
         evaluations (`list[Evaluation]`, *optional*):
-            What was measured.
+            Tables of measurements.
     """
 
     name: str
@@ -168,9 +168,9 @@ def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> Model
 
     Args:
         folder (`str` or `os.PathLike`):
-            What `save_pretrained` wrote.
+            Folder that `save_pretrained` wrote.
         facts ([`ModelCardFacts`]):
-            What else there is to say.
+            Facts that the folder does not hold.
 
     Raises:
         ValueError: if the folder is none of these, or a picture is not in it.
@@ -208,7 +208,7 @@ def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> Model
 
 def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
     """
-    What `Trainer` wrote of a run beside its checkpoint (`trainer_state.json`): steps, rows, learning rates, last losses, hours.
+    What `Trainer` wrote of a run beside its checkpoint (`trainer_state.json`): steps, batch size, learning rates, last losses, hours.
 
     Raises:
         ValueError: if there is no such file.
@@ -222,7 +222,11 @@ def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"There is no {path}: give a checkpoint of `Trainer`, or call `trainer.save_state()`.")
     state = TrainerState.load_from_json(str(path))
     logged = {name: [entry[name] for entry in state.log_history if name in entry] for name in _LOGGED}
-    settings = {"steps": state.global_step, "epochs": state.epoch, "rows a step and device": state.train_batch_size}
+    settings = {
+        "steps": state.global_step,
+        "epochs": state.epoch,
+        "examples a step and device": state.train_batch_size,
+    }
     if rates := logged["learning_rate"]:
         settings |= {"highest learning rate": max(rates), "last learning rate": rates[-1]}
     if logged["loss"]:

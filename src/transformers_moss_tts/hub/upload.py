@@ -107,7 +107,7 @@ def upload(
 
     Args:
         folder (`str` or `os.PathLike`):
-            What [`list_files`] lists of it is uploaded.
+            Folder, of which the files that [`list_files`] lists are uploaded.
         repo_id (`str`):
             Name of the repository, `"namespace/name"`.
         commit_message (`str`, *optional*):

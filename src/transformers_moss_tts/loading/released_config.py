@@ -122,7 +122,7 @@ def check_sizes(
     Args:
         sizes (`dict[str, Any]`): sizes by their names, among other things.
         largest (`dict[str, int]`): the largest size of each name that is looked at. `None` is no size.
-        prefix (`str`): what stands before the names in errors.
+        prefix (`str`): text before the names in errors.
         required (`tuple[str, ...]`): names that must be there.
 
     Raises:

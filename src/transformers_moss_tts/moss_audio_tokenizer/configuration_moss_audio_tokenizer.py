@@ -80,7 +80,7 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
         `input_dim`, `rvq_dim`, `output_dim`, `num_quantizers`, `codebook_size`, `codebook_dim`, `quantizer_type`.
     quantizer_dropout (`float`, *optional*, defaults to 0.0):
         Share of the training samples of which only a random number of codebooks, uniform in 1 to `num_quantizers`, is
-        kept. The reports train with 1.0. Not used in evaluation.
+        kept. The papers train with 1.0. Not used in evaluation.
     attention_implementation (`str`, *optional*):
         Attention implementation that the release prefers, for instance `"flash_attention_2"`; see
         [`~transformers_moss_tts.loading.released_config.follow_attention_preference`]. `attention_backend` is accepted as

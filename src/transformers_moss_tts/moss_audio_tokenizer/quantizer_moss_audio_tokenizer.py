@@ -39,7 +39,7 @@ class NormalizedProjection(nn.Conv1d):
 
 
 class MossAudioTokenizerLFQ(nn.Module):
-    """One codebook: the nearest row by cosine, in a space of few dimensions."""
+    """One codebook: the nearest entry by cosine, in a space of few dimensions."""
 
     def __init__(self, input_dim: int, codebook_size: int, codebook_dim: int):
         super().__init__()
@@ -64,12 +64,12 @@ class MossAudioTokenizerLFQ(nn.Module):
     def nearest(self, latents: torch.Tensor) -> torch.Tensor:
         """Codes `(batch, frames)` of latents `(batch, codebook_dim, frames)`."""
         vectors = nn.functional.normalize(latents.transpose(1, 2).flatten(0, 1))
-        rows = nn.functional.normalize(self.codebook.weight)
-        distances = vectors.pow(2).sum(1, keepdim=True) - 2 * vectors @ rows.t() + rows.pow(2).sum(1)
+        entries = nn.functional.normalize(self.codebook.weight)
+        distances = vectors.pow(2).sum(1, keepdim=True) - 2 * vectors @ entries.t() + entries.pow(2).sum(1)
         return distances.argmin(1).view(latents.shape[0], -1)
 
     def lookup(self, codes: torch.Tensor) -> torch.Tensor:
-        """Rows of the codebook, `(batch, codebook_dim, frames)`."""
+        """Entries of the codebook, `(batch, codebook_dim, frames)`."""
         return self.codebook(codes).transpose(1, 2)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -115,7 +115,7 @@ class MossAudioTokenizerResidualLFQ(nn.Module):
         with torch.autocast(hidden_states.device.type, enabled=False):
             residual = self.input_proj(hidden_states.float())
             is_audio = torch.arange(residual.shape[2], device=residual.device) < frame_lengths[:, None]
-            kept = self._draw_codebook_counts(residual, num_quantizers)
+            kept = self._sample_codebook_counts(residual, num_quantizers)
             quantized = torch.zeros_like(residual)
             codes, commitment, codebook = [], 0.0, 0.0
             for index, quantizer in enumerate(self.quantizers[:num_quantizers]):
@@ -130,13 +130,13 @@ class MossAudioTokenizerResidualLFQ(nn.Module):
                     codebook = codebook + (part_codebook * is_kept).sum() / is_audio.sum()
             return self.output_proj(quantized), torch.stack(codes), commitment, codebook
 
-    def _draw_codebook_counts(self, residual: torch.Tensor, num_quantizers: int) -> torch.Tensor:
+    def _sample_codebook_counts(self, residual: torch.Tensor, num_quantizers: int) -> torch.Tensor:
         counts = torch.full((residual.shape[0],), num_quantizers, device=residual.device)
         if not self.training or self.dropout == 0:
             return counts
-        drawn = torch.randint(1, num_quantizers + 1, counts.shape, device=residual.device)
+        sampled = torch.randint(1, num_quantizers + 1, counts.shape, device=residual.device)
         dropped = torch.rand(counts.shape, device=residual.device) < self.dropout
-        return torch.where(dropped, drawn, counts)
+        return torch.where(dropped, sampled, counts)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Quantized states `(batch_size, output_dim, frames)` of codes `(num_quantizers, batch_size, frames)`."""

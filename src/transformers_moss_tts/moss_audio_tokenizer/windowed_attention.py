@@ -50,8 +50,8 @@ def plan_attention_blocks(
         attn_implementation (`str`):
             The model's attention implementation. Flash attention knows windows and takes everything as one block.
         past_lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            How many positions each row has seen before. The keys then start with `window - 1` cached positions, of which
-            the last `past_lengths` (at most all) are real.
+            Number of positions that each sequence has seen before. The keys then start with `window - 1` cached
+            positions, of which the last `past_lengths` (at most all) are real.
     """
     num_past = 0 if past_lengths is None else window - 1
     is_real = None

@@ -143,8 +143,8 @@ class AudioCodesMixin(UpstreamMixin):
             encoded = codec.encode(
                 values.to(codec.device), padding_mask=mask.to(codec.device), num_quantizers=self.model_config.n_vq
             )
-        rows = zip(encoded.audio_codes.permute(1, 2, 0).cpu(), encoded.audio_codes_lengths.tolist())
-        return [row[:length].clone() for row, length in rows]
+        recordings = zip(encoded.audio_codes.permute(1, 2, 0).cpu(), encoded.audio_codes_lengths.tolist())
+        return [codes[:length].clone() for codes, length in recordings]
 
     def _encode_references(
         self, references: list, sampling_rate: int | None, known: dict[Any, torch.LongTensor]
@@ -212,7 +212,7 @@ class AudioCodesMixin(UpstreamMixin):
             return [outputs[:0].cpu()], [self._check_codes(outputs)]
         if outputs.shape[-1] != 1 + config.n_vq:
             raise ValueError(
-                f"Sequences must have {1 + config.n_vq} channels, codes {config.n_vq}, got {tuple(outputs.shape)}."
+                f"Sequences must have {1 + config.n_vq} streams, codes {config.n_vq} codebooks, got {tuple(outputs.shape)}."
             )
         if prompt_length is None and isinstance(outputs, GeneratedSequences):
             prompt_length = outputs.prompt_length
@@ -232,7 +232,7 @@ class AudioCodesMixin(UpstreamMixin):
         # `(samples,)` of one channel, `(channels, samples)` of more.
         waveforms = decoded.audio.float().cpu()
         waveforms = waveforms[:, 0] if waveforms.shape[1] == 1 else waveforms
-        return [row[..., :length].clone() for row, length in zip(waveforms, decoded.audio_lengths.tolist())]
+        return [waveform[..., :length].clone() for waveform, length in zip(waveforms, decoded.audio_lengths.tolist())]
 
 
 def _key_of(item: Audio) -> Any:

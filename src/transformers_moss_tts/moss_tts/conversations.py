@@ -245,7 +245,7 @@ class ConversationsMixin:
         last_role = "user" if mode == "generation" else "assistant"
         # Codes of the recordings that have been encoded: a voice for many texts is encoded once.
         known: dict[Any, torch.LongTensor] = {}
-        rows = []
+        sequences = []
         for conversation in conversations:
             roles = [role_of(message) for message in conversation]
             expected = ["user", "assistant"] * len(roles)
@@ -261,9 +261,9 @@ class ConversationsMixin:
                 for message in conversation
             ]
             if mode == "generation" and opens_reply:
-                turns.append(self._text_rows(self._reply_opening()))
-            rows.append(torch.cat(turns))
-        return self._pad(rows)
+                turns.append(self._text_steps(self._reply_opening()))
+            sequences.append(torch.cat(turns))
+        return self._pad(sequences)
 
     def _encode_turn(
         self, message: Message, sampling_rate: int | None, known: dict[Any, torch.LongTensor], is_open: bool
@@ -278,22 +278,22 @@ class ConversationsMixin:
                 raise ValueError(
                     "A continuation must end with audio: put nothing after the last audio of the assistant."
                 )
-        rows, text = [self._text_rows([config.im_start_token_id])], [f"{role}\n"]
+        steps, text = [self._text_steps([config.im_start_token_id])], [f"{role}\n"]
         for index, part in enumerate(parts):
             if isinstance(part, str):
                 text.append(part)
                 continue
-            rows += [
-                self._text_rows(layout.encode(self._encoder, text)),
-                self._audio_rows(part, role, is_open and index == len(parts) - 1),
+            steps += [
+                self._text_steps(layout.encode(self._encoder, text)),
+                self._audio_steps(part, role, is_open and index == len(parts) - 1),
             ]
             text = []
         if not is_open:
-            rows += [
-                self._text_rows(layout.encode(self._encoder, text)),
-                self._text_rows([config.im_end_token_id, *self._encoder.encode(["\n"])]),
+            steps += [
+                self._text_steps(layout.encode(self._encoder, text)),
+                self._text_steps([config.im_end_token_id, *self._encoder.encode(["\n"])]),
             ]
-        return torch.cat(rows)
+        return torch.cat(steps)
 
     def _field_parts(
         self, message: Message, sampling_rate: int | None, known: dict[Any, torch.LongTensor]
@@ -322,22 +322,22 @@ class ConversationsMixin:
         """Tokens after which the model begins."""
         return [self.model_config.im_start_token_id, *self._encoder.encode(["assistant\n"])]
 
-    def _text_rows(self, tokens: list[int]) -> torch.LongTensor:
-        rows = torch.full((len(tokens), 1 + self.model_config.n_vq), self.model_config.audio_pad_code)
-        rows[:, 0] = torch.tensor(tokens, dtype=torch.long)
-        return rows
+    def _text_steps(self, tokens: list[int]) -> torch.LongTensor:
+        steps = torch.full((len(tokens), 1 + self.model_config.n_vq), self.model_config.audio_pad_code)
+        steps[:, 0] = torch.tensor(tokens, dtype=torch.long)
+        return steps
 
-    def _audio_rows(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
-        """A span of audio `(frames, n_vq)` between its tokens, `(rows, 1 + n_vq)`; an open one without its end."""
+    def _audio_steps(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
+        """A span of audio `(frames, n_vq)` between its tokens, `(steps, 1 + n_vq)`; an open one without its end."""
         raise NotImplementedError
 
-    def _pad(self, rows: list[torch.LongTensor]) -> BatchFeature:
+    def _pad(self, sequences: list[torch.LongTensor]) -> BatchFeature:
         config = self.model_config
-        lengths = torch.tensor([len(row) for row in rows])
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
         longest = int(lengths.max())
-        input_ids = torch.full((len(rows), longest, 1 + config.n_vq), config.audio_pad_code)
+        input_ids = torch.full((len(sequences), longest, 1 + config.n_vq), config.audio_pad_code)
         input_ids[..., 0] = config.pad_token_id
-        for index, row in enumerate(rows):
-            input_ids[index, longest - len(row) :] = row
+        for index, sequence in enumerate(sequences):
+            input_ids[index, longest - len(sequence) :] = sequence
         attention_mask = torch.arange(longest) >= (longest - lengths)[:, None]
         return BatchFeature({"input_ids": input_ids, "attention_mask": attention_mask})

@@ -69,7 +69,7 @@ def messages_of_fields(fields: Mapping[str, Any]) -> list[Message]:
                 f"`{name}` has {len(value)} entries for {count} texts: give one value, or one for each text."
             )
         columns[name] = value if is_column else [value] * count
-    return [{"role": "user"} | dict(zip(columns, row)) for row in zip(*columns.values())]
+    return [{"role": "user"} | dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
 def message_of_chat(message: Mapping[str, Any], options: Mapping[str, Any]) -> Message:
@@ -178,7 +178,7 @@ def _num_tokens(tokens: Any, duration_seconds: Any, frame_rate: float) -> int | 
         return max(1, round(duration_seconds * frame_rate))
     if tokens is not None and not (0 < tokens < math.inf and int(tokens) == tokens):
         raise ValueError(f"`tokens` must be a whole number above 0 (frames of 80 ms), got {tokens}.")
-    # Tables give 12.0 where another row has none.
+    # Tables give 12.0 where another example has none.
     return None if tokens is None else int(tokens)
 
 

@@ -39,7 +39,7 @@ from .variants import find_variant, keep_variant
 
 logger = logging.get_logger(__name__)
 
-# The reports clone from recordings of up to 30 seconds.
+# The papers clone from recordings of up to 30 seconds.
 MAX_REFERENCE_DURATION = 30.0
 
 _FIELDS = ("variant", "normalize_inputs", "max_reference_duration")

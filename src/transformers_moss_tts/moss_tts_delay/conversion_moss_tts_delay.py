@@ -34,7 +34,7 @@ _HEAD_NAME = re.compile(r"(?:^|.*\.)lm_heads\.\d+$")
 
 
 class FuseCodebooks(ConversionOps):
-    """Concatenates the tensors of all codebooks along their rows, in the order of the codebooks."""
+    """Concatenates the tensors of all codebooks along their entries, in the order of the codebooks."""
 
     def __init__(self, first: int = 0):
         self.first = first
@@ -75,7 +75,7 @@ class SplitCodebooks(ConversionOps):
 def take_released_names(model: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args) -> None:
     """
     A pre-hook of `load_state_dict` that takes released names too: so `Trainer` reads a checkpoint when it resumes, and passes
-    over what does not fit. Codebooks that a shard lacks keep their rows.
+    over what does not fit. Codebooks that a shard lacks keep their weights.
 
     Raises:
         ValueError: if these are adapters of heads, for which `PeftModel` has made no room.
@@ -91,8 +91,8 @@ def take_released_names(model: nn.Module, state_dict: dict[str, torch.Tensor], p
         weight = model.get_submodule(fused).weight
         names = [f"{prefix}{name}.{first + k}.weight" for k in range(model.config.n_vq)]
         if any(name in state_dict for name in names):
-            rows = weight.detach().split(model.config.audio_vocab_size + 1)
-            parts = [state_dict.pop(name, part) for name, part in zip(names, rows)]
+            weights = weight.detach().split(model.config.audio_vocab_size + 1)
+            parts = [state_dict.pop(name, part) for name, part in zip(names, weights)]
             state_dict[f"{prefix}{fused}.weight"] = torch.cat([part.to(weight) for part in parts])
 
 

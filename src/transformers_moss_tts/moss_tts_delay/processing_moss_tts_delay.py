@@ -29,20 +29,20 @@ class MossTTSDelayProcessor(MossTTSProcessor):
     apply_delay_pattern = staticmethod(apply_delay_pattern)
     apply_de_delay_pattern = staticmethod(undo_delay_pattern)
 
-    def _audio_rows(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
+    def _audio_steps(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
         config = self.model_config
         if len(codes) == 0:
-            return self._text_rows([config.audio_start_token_id, config.audio_end_token_id])
+            return self._text_steps([config.audio_start_token_id, config.audio_end_token_id])
         delayed = apply_delay_pattern(codes, config.audio_pad_code)
         slots = torch.full((len(delayed),), config.audio_user_slot_token_id)
         if role == "assistant":
             slots[: len(codes)] = config.audio_assistant_gen_slot_token_id
             slots[len(codes) :] = config.audio_assistant_delay_slot_token_id
-        rows = torch.cat([slots[:, None], delayed], dim=1)
-        start = self._text_rows([config.audio_start_token_id])
+        steps = torch.cat([slots[:, None], delayed], dim=1)
+        start = self._text_steps([config.audio_start_token_id])
         if is_open:
-            return torch.cat([start, rows[: len(codes)]])
-        return torch.cat([start, rows, self._text_rows([config.audio_end_token_id])])
+            return torch.cat([start, steps[: len(codes)]])
+        return torch.cat([start, steps, self._text_steps([config.audio_end_token_id])])
 
 
 __all__ = ["MossTTSDelayProcessor"]

@@ -27,13 +27,13 @@ class MossTTSLocalV1Processor(MossTTSProcessor):
     def _reply_opening(self) -> list[int]:
         return [*super()._reply_opening(), self.model_config.audio_start_token_id]
 
-    def _audio_rows(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
+    def _audio_steps(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
         config = self.model_config
         is_user = role == "user"
         slot = config.audio_user_slot_token_id if is_user else config.audio_assistant_gen_slot_token_id
-        rows = torch.cat([torch.full((len(codes), 1), slot), codes], dim=1)
-        rows = torch.cat([self._text_rows([config.audio_start_token_id]), rows])
-        return rows if is_open else torch.cat([rows, self._text_rows([config.audio_end_token_id])])
+        steps = torch.cat([torch.full((len(codes), 1), slot), codes], dim=1)
+        steps = torch.cat([self._text_steps([config.audio_start_token_id]), steps])
+        return steps if is_open else torch.cat([steps, self._text_steps([config.audio_end_token_id])])
 
 
 class MossTTSLocalProcessor(MossTTSLocalV1Processor):

@@ -32,12 +32,12 @@ logger = logging.get_logger(__name__)
 class TrainingSamples(TorchDataset):
     """
     Encoded samples of a table, for `Trainer`. Every example is there once for each way of duration conditioning; references are
-    drawn anew each epoch, as they follow from the seed, the epoch and the sample alone.
+    sampled anew each epoch: they follow from the seed, the epoch and the sample alone.
 
     Args:
         table (`Dataset`):
             Columns as for [`~transformers_moss_tts.training.encode_sample`], with `codes`, and `speaker` where references are
-            drawn. An example whose speaker is None gets no reference.
+            sampled. An example whose speaker is None gets no reference.
         processor ([`MossTTSProcessor`]):
             Processor of the model in training.
         duration_conditioning (`tuple[bool, ...]`, *optional*, defaults to `(True, False)`):
@@ -46,12 +46,12 @@ class TrainingSamples(TorchDataset):
             Share of the samples that get another recording of their speaker as reference; examples that bring a `reference` keep
             it.
         sequence_dropout (`float`, *optional*, defaults to 0.0):
-            Share of the samples that keep only their first codebooks, how many drawn uniformly from 1 to `n_vq - 1`; the others
+            Share of the samples that keep only their first codebooks, how many sampled uniformly from 1 to `n_vq - 1`; the others
             leave input and loss. The paper trains MossTTSLocal so, for fewer codebooks at inference.
         max_length (`int`, *optional*):
             Context length in positions; samples that are longer are left out, with a warning.
         seed (`int`, *optional*, defaults to 0):
-            Seed of the draws.
+            Seed of the references and of the sequence dropout.
 
     Raises:
         ValueError: unknown duration conditioning, a share that is none, references without speakers, no examples, or codes of
@@ -115,38 +115,40 @@ class TrainingSamples(TorchDataset):
         """Called by `Trainer`'s data loader."""
         self.epoch = epoch
 
-    def encode(self, index: int, draw: int) -> dict[str, torch.LongTensor]:
-        """The sample with the references of draw number `draw`."""
+    def encode(self, index: int, epoch: int) -> dict[str, torch.LongTensor]:
+        """The sample with the references of an epoch."""
         number, way = divmod(self._kept[index], len(self.duration_conditioning))
         example = dict(self.table[number])
         example["codes"] = np.asarray(example["codes"], dtype=np.int64)
         has_duration = self.duration_conditioning[way]
         example["tokens"] = (example.get("tokens") or len(example["codes"])) if has_duration else None
         if example.get("reference") is None:
-            example["reference"] = self._draw_reference(number, random.Random(f"{self.seed} {draw} {index}"))
+            example["reference"] = self._sample_reference(number, random.Random(f"{self.seed} {epoch} {index}"))
         sample = encode_sample(self.processor, example)
-        return self._drop_codebooks(sample, random.Random(f"{self.seed} depth {draw} {index}"))
+        return self._drop_codebooks(sample, random.Random(f"{self.seed} depth {epoch} {index}"))
 
-    def _drop_codebooks(self, sample: dict[str, torch.LongTensor], draw: random.Random) -> dict[str, torch.LongTensor]:
+    def _drop_codebooks(
+        self, sample: dict[str, torch.LongTensor], generator: random.Random
+    ) -> dict[str, torch.LongTensor]:
         config = self.processor.model_config
-        if draw.random() >= self.sequence_dropout or config.n_vq == 1:
+        if generator.random() >= self.sequence_dropout or config.n_vq == 1:
             return sample
-        depth = draw.randint(1, config.n_vq - 1)
+        depth = generator.randint(1, config.n_vq - 1)
         sample["input_ids"][:, 1 + depth :] = config.audio_pad_code
         sample["labels"][:, 1 + depth :] = -100
         return sample
 
-    def _draw_reference(self, number: int, draw: random.Random) -> np.ndarray | None:
-        if draw.random() >= self.reference_share:
+    def _sample_reference(self, number: int, generator: random.Random) -> np.ndarray | None:
+        if generator.random() >= self.reference_share:
             return None
         others = [other for other in self._by_speaker.get(self.table[number]["speaker"], ()) if other != number]
         if not others:
             return None
-        codes = np.asarray(self.table[draw.choice(others)][self._reference_column], dtype=np.int64)
+        codes = np.asarray(self.table[generator.choice(others)][self._reference_column], dtype=np.int64)
         return codes[: int(self.processor.max_reference_duration * self.processor.frame_rate)]
 
     def _estimate_lengths(self) -> list[int]:
-        """Positions of each sample, with a drawn reference as long as an average recording."""
+        """Positions of each sample, with a sampled reference as long as an average recording."""
         span = self.processor.model_config.n_vq + 1  # steps that flush the delays, start and end of a span
         names = [name for name in ("codes", "text", "reference") if name in self.table.column_names]
         tokenizer = self.processor.tokenizer
@@ -157,9 +159,9 @@ class TrainingSamples(TorchDataset):
             text = len(tokenizer.encode(example.get("text") or "", add_special_tokens=False))
             given = [item for item in example.get("reference") or [] if is_code_table(item)]
             others.append(text + sum(len(item) + span for item in given))
-        drawn = round(self.reference_share * (sum(frames) / len(frames) + span))
+        sampled = round(self.reference_share * (sum(frames) / len(frames) + span))
         template = len(encode_sample(self.processor, self.table[0])["input_ids"]) - frames[0] - others[0]
-        return [f + o + template + drawn for f, o in zip(frames, others) for _ in self.duration_conditioning]
+        return [f + o + template + sampled for f, o in zip(frames, others) for _ in self.duration_conditioning]
 
     def _check_codes(self, number: int, codes: list[list[int]]) -> None:
         config = self.processor.model_config

@@ -44,7 +44,7 @@ def stream_loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
     `compute_metrics` of `Trainer`, with [`keep_stream_losses`].
 
     Args:
-        prediction (`EvalPrediction`): what [`keep_stream_losses`] kept of all batches.
+        prediction (`EvalPrediction`): losses that [`keep_stream_losses`] kept of all batches.
 
     Returns:
         Mean cross entropy of the text stream (`loss_text`) and of each codebook (`loss_codebook_1`, ...) over all labels, however

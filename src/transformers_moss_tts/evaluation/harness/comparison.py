@@ -57,7 +57,7 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
             )
     suite = _suite_of(settings[0])
     pairs = _pairs(*(succeeded(read_records(folder)) for folder in folders))
-    groups = {name: [(row["a"], row["b"]) for row in rows] for name, rows in grouped(pairs).items()}
+    groups = {name: [(pair["a"], pair["b"]) for pair in group] for name, group in grouped(pairs).items()}
     differences: dict[str, dict[str, Estimate]] = {}
     rows = []
     for metric in suite.metrics():
@@ -112,17 +112,21 @@ def _model(settings: dict[str, Any]) -> str:
 
 
 def _pairs(first: list[Record], second: list[Record]) -> list[Record]:
-    others = {row["id"]: row for row in second}
-    common = [{"group": row["group"], "a": row, "b": others[row["id"]]} for row in first if row["id"] in others]
+    others = {record["id"]: record for record in second}
+    common = [
+        {"group": record["group"], "a": record, "b": others[record["id"]]}
+        for record in first
+        if record["id"] in others
+    ]
     if not common:
         raise ValueError("The evaluations have no utterance in common.")
-    if changed := [row["a"]["id"] for row in common if row["a"].get("text") != row["b"].get("text")]:
+    if changed := [pair["a"]["id"] for pair in common if pair["a"].get("text") != pair["b"].get("text")]:
         raise ValueError(f"The evaluations are of different data: the text of {changed[0]!r} is not the same.")
     return common
 
 
 def _row(metric: Metric, name: str, pairs: list[tuple[Record, Record]], difference: Estimate) -> list[str]:
-    means = [metric.estimate(rows) for rows in zip(*pairs)]
+    means = [metric.estimate(records) for records in zip(*pairs)]
     verdict = NONE
     if difference.excludes_zero:
         verdict = "differs"

@@ -29,12 +29,12 @@ class Metric:
     A number of a record.
 
     Args:
-        key (`str`): its name in the record.
-        label (`str`): its name in reports.
-        per (`str`, *optional*): name of another number of the record that it is over: the mean is sum over sum then.
-        scale (`float`, *optional*, defaults to 1.0): what it is multiplied with in reports; 100 for percent.
+        key (`str`): name of the number in the record.
+        label (`str`): name of the number in reports.
+        per (`str`, *optional*): name of the number that it is divided by; the mean is then sum over sum.
+        scale (`float`, *optional*, defaults to 1.0): factor in reports; 100 for percent.
         digits (`int`, *optional*, defaults to 2): decimals in reports.
-        lower_is_better (`bool`, *optional*): which way it improves; `None` for neither.
+        lower_is_better (`bool`, *optional*): direction of improvement; `None` for neither.
     """
 
     key: str
@@ -46,22 +46,24 @@ class Metric:
 
     def of(self, records: Iterable[Record]) -> list[Record]:
         """The records that have the number."""
-        return [row for row in records if row.get(self.key) is not None]
+        return [record for record in records if record.get(self.key) is not None]
 
     def estimate(self, records: Iterable[Record]) -> Estimate | None:
         """Its mean over the records that have it; `None` if none has."""
-        rows = self.of(records)
-        if not rows:
+        measured = self.of(records)
+        if not measured:
             return None
-        values = [row[self.key] for row in rows]
-        return estimate_mean(values) if self.per is None else estimate_ratio(values, [row[self.per] for row in rows])
+        values = [record[self.key] for record in measured]
+        if self.per is None:
+            return estimate_mean(values)
+        return estimate_ratio(values, [record[self.per] for record in measured])
 
     def difference(self, pairs: Sequence[tuple[Record, Record]]) -> Estimate:
         """Mean of the second records minus mean of the first, in pairs."""
         first, second = zip(*pairs)
 
-        def values(rows: Iterable[Record], key: str) -> list[float]:
-            return [row[key] for row in rows]
+        def values(records: Iterable[Record], key: str) -> list[float]:
+            return [record[key] for record in records]
 
         denominators = None if self.per is None else (values(first, self.per), values(second, self.per))
         return estimate_difference(values(first, self.key), values(second, self.key), denominators)
@@ -96,14 +98,14 @@ class Table:
 
 def succeeded(records: Iterable[Record]) -> list[Record]:
     """Records of utterances that did not fail."""
-    return [row for row in records if "error" not in row]
+    return [record for record in records if "error" not in record]
 
 
 def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by group, in the order in which the groups come."""
     groups: dict[str, list[Record]] = {}
-    for row in records:
-        groups.setdefault(row["group"], []).append(row)
+    for record in records:
+        groups.setdefault(record["group"], []).append(record)
     return groups
 
 
@@ -118,13 +120,13 @@ def metric_table(
     A row for each group with the means and intervals of the metrics, then published rows (label, and values by key).
     Metrics that nobody has are left out.
     """
-    everything = [row for rows in groups.values() for row in rows]
+    everything = [record for group in groups.values() for record in group]
     shown = [
         metric for metric in metrics if metric.of(everything) or any(values.get(metric.key) for _, values in published)
     ]
     rows = [
-        [name, str(len(rows)), *(metric.format(metric.estimate(rows)) for metric in shown)]
-        for name, rows in groups.items()
+        [name, str(len(group)), *(metric.format(metric.estimate(group)) for metric in shown)]
+        for name, group in groups.items()
     ]
     rows += [[f"*{label}*", NONE, *(values.get(metric.key, NONE) for metric in shown)] for label, values in published]
     return Table(title, ["", "n", *(metric.label for metric in shown)], rows, list(notes))

@@ -33,15 +33,15 @@ def draw_distributions(
     metric: Metric, groups: dict[str, list[Record]], path: Path, baselines: SpeakerBaselines | None = None
 ) -> None:
     """A box and the points of a metric for each group; the baselines of one voice and of two as lines."""
-    groups = {name: metric.of(rows) for name, rows in groups.items() if metric.of(rows)}
+    groups = {name: metric.of(group) for name, group in groups.items() if metric.of(group)}
     figure, axis = _figure(figsize=(7, 1.6 + 0.9 * len(groups)))
-    values = [[row[metric.key] * metric.scale for row in rows] for rows in groups.values()]
+    values = [[record[metric.key] * metric.scale for record in group] for group in groups.values()]
     axis.boxplot(values, orientation="horizontal", showfliers=False, widths=0.5, medianprops={"color": "C1"})
     scatter = np.random.default_rng(0)
     for number, points in enumerate(values, 1):
         offsets = scatter.uniform(-0.18, 0.18, len(points))
         axis.plot(points, number + offsets, "o", color="C0", markersize=4, alpha=0.45, markeredgewidth=0)
-    labels = [f"{name}\nmean {metric.format(metric.estimate(rows))}" for name, rows in groups.items()]
+    labels = [f"{name}\nmean {metric.format(metric.estimate(group))}" for name, group in groups.items()]
     axis.set_yticks(range(1, len(groups) + 1), labels)
     axis.invert_yaxis()
     axis.set_xlabel(metric.label)
@@ -56,16 +56,16 @@ def draw_distributions(
 def draw_durations(records: list[Record], frame_rate: float, others: dict[str, float], path: Path) -> None:
     """Requested against produced seconds, and the mean absolute error by range with what was published."""
     figure, (left, right) = _figure(1, 2, figsize=(11, 4.2))
-    asked = np.array([row["requested"] for row in records]) / frame_rate
-    made = np.array([row["frames"] for row in records]) / frame_rate
+    asked = np.array([record["requested"] for record in records]) / frame_rate
+    made = np.array([record["frames"] for record in records]) / frame_rate
     ends = [min(asked.min(), made.min(), 0), 1.05 * max(asked.max(), made.max())]
     left.plot(ends, ends, color="0.6", linewidth=1, label="as requested")
     left.plot(asked, made, "o", markersize=4, alpha=0.5, markeredgewidth=0, color="C0")
     left.set(xlabel="requested, seconds", ylabel="produced, seconds", xlim=ends, ylim=ends)
     left.legend(loc="upper left", frameon=False)
-    names = list(dict.fromkeys(row["group"] for row in records))
+    names = list(dict.fromkeys(record["group"] for record in records))
     estimates = [
-        estimate_mean([100 * row["error_share"] for row in records if row["group"] == name]) for name in names
+        estimate_mean([100 * record["error_share"] for record in records if record["group"] == name]) for name in names
     ]
     right.bar(range(len(names)), [item.value for item in estimates], width=0.55, color="C0", label="this model")
     _error_bars(right, range(len(names)), estimates, color="0.1")
@@ -83,9 +83,11 @@ def draw_drift(groups: dict[str, list[Record]], rate: str, baselines: SpeakerBas
     """Word errors and SIM of each window along the recording, with the line of least squares of each group."""
     figure, axes = _figure(2, 1, figsize=(9.5, 6), sharex=True)
     for axis, key, scale, y_label in zip(axes, ("wer", "sim"), (100, 1), (f"{rate}, %", "SIM to the reference")):
-        for number, (name, rows) in enumerate(groups.items()):
+        for number, (name, group) in enumerate(groups.items()):
             points = [
-                ((row["start"] + row["end"]) / 120, scale * row[key]) for row in rows if row.get(key) is not None
+                ((record["start"] + record["end"]) / 120, scale * record[key])
+                for record in group
+                if record.get(key) is not None
             ]
             if not points:
                 continue
@@ -120,18 +122,20 @@ def draw_codec(
     """Every metric by bit rate, beside those of the floor, the published codec and the recordings themselves."""
     metrics = [metric for metric in metrics if metric.of(records)]
     figure, axes = _panels(len(metrics), 4 if len(metrics) > 6 else 3, (4.0, 3.1))
-    rates = sorted({row["bit_rate"] for row in records})
+    rates = sorted({record["bit_rate"] for record in records})
     for axis, metric in zip(axes, metrics):
-        measured = {rate: metric.estimate([row for row in records if row["bit_rate"] == rate]) for rate in rates}
+        measured = {
+            rate: metric.estimate([record for record in records if record["bit_rate"] == rate]) for rate in rates
+        }
         estimates = [item for item in measured.values() if item is not None]
         positions = [rate for rate, item in measured.items() if item is not None]
         axis.plot(positions, [item.value * metric.scale for item in estimates], "o-", color="C0", label="this codec")
         _error_bars(axis, positions, estimates, metric.scale)
-        below = {rate: metric.estimate([row for row in floor if row["bit_rate"] == rate]) for rate in rates}
+        below = {rate: metric.estimate([record for record in floor if record["bit_rate"] == rate]) for rate in rates}
         if points := [(rate, item.value * metric.scale) for rate, item in below.items() if item is not None]:
             axis.plot(*zip(*points), "s--", color="C7", markersize=4, label="k-means")
         # Its mel loss is another one than ours.
-        known = [(row.values["bit_rate"], row.values[metric.key]) for row in others if metric.key in row.values]
+        known = [(item.values["bit_rate"], item.values[metric.key]) for item in others if metric.key in item.values]
         if known and metric.key != "mel":
             axis.plot(*zip(*known), marker="D", markersize=4, label="MOSS-Audio-Tokenizer (published)", **_PUBLISHED)
         if metric.key == "sim":
@@ -147,31 +151,39 @@ def draw_codec(
 def draw_speed(records: list[Record], path: Path) -> None:
     """Seconds of work and time to the first audio, by seconds of audio."""
     figure, (left, right) = _figure(1, 2, figsize=(10, 3.8))
-    spoken = [row for row in records if row["seconds"]]
-    longest = 1.05 * max((row["seconds"] for row in spoken), default=1)
+    spoken = [record for record in records if record["seconds"]]
+    longest = 1.05 * max((record["seconds"] for record in spoken), default=1)
     left.plot([0, longest], [0, longest], label="real time", **_PUBLISHED)
-    left.plot([row["seconds"] for row in spoken], [row["took"] for row in spoken], "o", color="C0")
+    left.plot([record["seconds"] for record in spoken], [record["took"] for record in spoken], "o", color="C0")
     left.set(xlabel="seconds of audio", ylabel="seconds of work", xlim=(0, longest))
     left.legend(frameon=False)
-    heard = [row for row in spoken if row["first_audio"] is not None]
-    right.plot([row["seconds"] for row in heard], [1000 * row["first_audio"] for row in heard], "o", color="C0")
+    heard = [record for record in spoken if record["first_audio"] is not None]
+    right.plot(
+        [record["seconds"] for record in heard], [1000 * record["first_audio"] for record in heard], "o", color="C0"
+    )
     right.set(xlabel="seconds of audio", ylabel="first audio, ms", xlim=(0, longest))
     _start_at_zero(left, right)
     _save(figure, path)
 
 
 def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) -> None:
-    """Length and word errors of every take; those that did not end or were cut stand out."""
+    """Length and word errors of every sample; those that did not end or were cut stand out."""
     figure, axis = _figure(figsize=(7.5, 4.4))
-    scored = any(rate.of(rows) for rows in groups.values())
-    for number, (name, rows) in enumerate(groups.items()):
+    scored = any(rate.of(group) for group in groups.values())
+    for number, (name, group) in enumerate(groups.items()):
         color = f"C{number % 10}"
-        errors = [row[rate.key] * rate.scale if row.get(rate.key) is not None else 0 for row in rows]
+        errors = [record[rate.key] * rate.scale if record.get(rate.key) is not None else 0 for record in group]
         axis.plot(
-            [row["seconds"] for row in rows], errors, "o", color=color, alpha=0.6, markeredgewidth=0, clip_on=False
+            [record["seconds"] for record in group],
+            errors,
+            "o",
+            color=color,
+            alpha=0.6,
+            markeredgewidth=0,
+            clip_on=False,
         )
         for key, marker in (("reached_limit", "x"), ("is_cut", "v")):
-            marked = [(row["seconds"], error) for row, error in zip(rows, errors) if row.get(key)]
+            marked = [(record["seconds"], error) for record, error in zip(group, errors) if record.get(key)]
             if marked:
                 axis.plot(*zip(*marked), marker, color=color, markersize=10, fillstyle="none", clip_on=False)
         if len(groups) <= _MOST_NAMES:

@@ -16,18 +16,18 @@
 from dataclasses import dataclass
 
 
-REPORT = "MOSS-TTS technical report, arXiv 2603.18090"
+PAPER = "MOSS-TTS technical report, arXiv 2603.18090"
 
 
 @dataclass(frozen=True)
 class Published:
     """
-    A row of a published table.
+    Published numbers of one system.
 
     Args:
-        label (`str`): what was measured.
+        label (`str`): name of the system.
         values (`dict[str, float]`): numbers by our names of them: error rates in percent, SIM as a cosine.
-        key (`tuple`): what they are of: a language, a mode, a range.
+        key (`tuple`): language, mode or range that they are of.
     """
 
     label: str
@@ -35,7 +35,7 @@ class Published:
     key: tuple = ()
 
 
-SEED_TTS_EVAL_SOURCE = f"{REPORT}, Table 3; ASR Whisper large-v3 (English) and Paraformer (Mandarin), SIM WavLM-large"
+SEED_TTS_EVAL_SOURCE = f"{PAPER}, Table 3; ASR Whisper large-v3 (English) and Paraformer (Mandarin), SIM WavLM-large"
 # (language, mode); mode "" where the publication names none.
 SEED_TTS_EVAL = [
     Published("MOSS-TTS 8B (Delay), clone", {"wer": 1.92, "sim": 0.6931}, ("en", "clone")),
@@ -52,7 +52,7 @@ SEED_TTS_EVAL = [
     Published("Qwen3-TTS 1.7B", {"sim": 0.7672}, ("zh", "")),
 ]
 
-DURATION_SOURCE = f"{REPORT}, Table 5: mean absolute error in percent of the requested tokens"
+DURATION_SOURCE = f"{PAPER}, Table 5: mean absolute error in percent of the requested tokens"
 # (language, range of length); "all" has the 90th percentile too.
 DURATION = [
     Published("MOSS-TTS 8B (Delay)", {"error": 1.482}, ("en", "3-10 s")),
@@ -67,7 +67,7 @@ DURATION = [
     Published("MOSS-TTS 8B (Delay)", {"error": 0.712, "p90": 2.013}, ("zh", "all")),
 ]
 
-LONG_FORM_SOURCE = f"{REPORT}, Table 6, by characters of the text"
+LONG_FORM_SOURCE = f"{PAPER}, Table 6, by characters of the text"
 _LONG_FORM = {
     "en": {
         (50, 500): ((4.63, 6.63), (0.646, 0.635)),
@@ -101,7 +101,7 @@ LONG_FORM = [
 ]
 
 CODEC_SOURCE = (
-    f"{REPORT}, Table 2, speech of LibriSpeech (English) and AISHELL-2 (Mandarin), SIM by another encoder than ours; its mel "
+    f"{PAPER}, Table 2, speech of LibriSpeech (English) and AISHELL-2 (Mandarin), SIM by another encoder than ours; its mel "
     "loss is of AudioSet, and defined otherwise than ours"
 )
 _CODEC_RATES = {6: 750, 8: 1000, 12: 1500, 16: 2000, 24: 3000, 32: 4000}  # bit/s by codebooks

@@ -40,11 +40,11 @@ def render_report(
 
     Args:
         title (`str`): headline.
-        facts (`list[tuple[str, str]]`): what was evaluated and how: names and values.
+        facts (`list[tuple[str, str]]`): names and values that say what was evaluated and how.
         tables (`list[Table]`): results.
         pictures (`list[tuple[str, str]]`): files beside the report, and captions.
         scorers (`list[tuple[str, str, str]]`): kind, name and description of each.
-        baselines (`SpeakerBaselines`, *optional*): between what SIM lies.
+        baselines (`SpeakerBaselines`, *optional*): ends of the range that SIM lies in.
         failures (`list[tuple[str, str]]`): utterances that failed, and why.
     """
     parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in facts)]
@@ -56,12 +56,12 @@ def render_report(
     if scorers:
         parts.append(render_table(_scorer_table(scorers, baselines)))
     if failures:
-        parts.append(render_table(Table("Failed", ["utterance", "reason"], [list(row) for row in failures])))
+        parts.append(render_table(Table("Failed", ["utterance", "reason"], [list(failure) for failure in failures])))
     return "\n\n".join(parts) + "\n"
 
 
 def _scorer_table(scorers: list[tuple[str, str, str]], baselines: SpeakerBaselines | None) -> Table:
-    table = Table("Scorers", ["", "name", "what"], [list(row) for row in scorers])
+    table = Table("Scorers", ["", "name", "what"], [list(scorer) for scorer in scorers])
     if not any(kind.startswith("speaker") for kind, _, _ in scorers):
         return table
     if baselines is None:

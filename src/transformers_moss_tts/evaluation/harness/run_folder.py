@@ -31,7 +31,7 @@ class RunFolder:
 
     Args:
         path (`str` or `Path`): the folder; made by [`RunFolder.begin`] if it is missing.
-        settings (`dict`): what determines the numbers. A folder with records under other settings is refused.
+        settings (`dict`): options that determine the numbers. A folder with records under other settings is refused.
 
     Raises:
         ValueError: if the folder holds records of other settings, or files of something else.
@@ -60,7 +60,7 @@ class RunFolder:
     @property
     def done(self) -> set[str]:
         """Ids of the tasks that have records."""
-        return {row["task"] for row in self.records}
+        return {record["task"] for record in self.records}
 
     def add(self, records: list[Record]) -> None:
         """Keeps all records of a task, or, if the process dies, none."""
@@ -79,7 +79,7 @@ class RunFolder:
                 )
             return
         # Failed utterances get another chance.
-        self.records = [row for row in read_records(self.path) if "error" not in row]
+        self.records = [record for record in read_records(self.path) if "error" not in record]
         known = read_settings(self.path)
         self.source = known.pop(_SOURCE, None)
         plain = json.loads(json.dumps(self.settings))
@@ -102,7 +102,7 @@ def read_records(folder: Path) -> list[Record]:
         return []
     *lines, rest = (folder / RECORDS).read_text(encoding="utf-8").split("\n")
     records = [json.loads(line) for line in lines]
-    return [row for row in records if row["task"] != records[-1]["task"]] if rest and records else records
+    return [record for record in records if record["task"] != records[-1]["task"]] if rest and records else records
 
 
 def write_text(path: Path, text: str) -> None:

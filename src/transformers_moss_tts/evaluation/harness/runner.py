@@ -82,7 +82,7 @@ def evaluate(
         generate_kwargs (`dict`, *optional*):
             Further arguments of the model's `generate`.
         progress (`bool`, *optional*, defaults to `True`):
-            Shows a progress bar.
+            Whether to show a progress bar.
 
     Returns:
         The summary: means and intervals by group and metric.
@@ -112,7 +112,7 @@ def evaluate(
         run.begin(source.describe())
         _run_tasks(suite, tasks, source, scorers, run, batch_size, progress)
     records = _in_order(run.records, tasks)
-    failures = [(row["id"], row["error"]) for row in records if "error" in row]
+    failures = [(record["id"], record["error"]) for record in records if "error" in record]
     good = succeeded(records)
     if not good:
         raise RuntimeError(f"All {len(failures)} utterances failed; the first: {failures[0][1]}")
@@ -123,10 +123,10 @@ def evaluate(
 
 def _check_same_data(records: list[Record], tasks: list[Task]) -> None:
     texts = {task.id: task.utterance.text for task in tasks}
-    for row in records:
-        if row["task"] not in texts or row.get("text", texts[row["task"]]) != texts[row["task"]]:
+    for record in records:
+        if record["task"] not in texts or record.get("text", texts[record["task"]]) != texts[record["task"]]:
             raise ValueError(
-                f"The output folder holds {row['id']!r} of other data: the data has changed, give another folder."
+                f"The output folder holds {record['id']!r} of other data: the data has changed, give another folder."
             )
 
 
@@ -167,7 +167,7 @@ def _run_tasks(
         for batch in _batches(tasks, size):
             if all(task.id in done for task in batch):
                 continue
-            # Whole batches, though some of it may be there: their rows share a seed.
+            # A batch is generated whole, even if some of it is done: its sequences share a seed.
             for task, product in zip(batch, _produce(suite, batch, source)):
                 if task.id in done:
                     continue
@@ -202,7 +202,7 @@ def _score(suite: Suite, task: Task, product: Any, scorers: Scorers, folder: Pat
 
 def _in_order(records: list[Record], tasks: list[Task]) -> list[Record]:
     order = {task.id: number for number, task in enumerate(tasks)}
-    return sorted(records, key=lambda row: order[row["task"]])
+    return sorted(records, key=lambda record: order[record["task"]])
 
 
 def _write_results(
@@ -220,13 +220,13 @@ def _write_results(
         "model": model,
         "described": run.source,
         "versions": versions,
-        "scorers": [list(row) for row in scorers.describe()],
+        "scorers": [list(scorer) for scorer in scorers.describe()],
         "speaker_levels": None if baselines is None else dataclasses.asdict(baselines),
-        "utterances": len({row["task"] for row in records}),
+        "utterances": len({record["task"] for record in records}),
         "failed": len(failures),
         "groups": {
-            name: {metric.key: _as_dict(metric.estimate(rows)) for metric in suite.metrics() if metric.of(rows)}
-            for name, rows in grouped(records).items()
+            name: {metric.key: _as_dict(metric.estimate(group)) for metric in suite.metrics() if metric.of(group)}
+            for name, group in grouped(records).items()
         },
     }
     pictures = suite.draw(records, baselines, run.path)

@@ -29,9 +29,9 @@ class Estimate:
     A number and its interval.
 
     Args:
-        value (`float`): of the sample.
+        value (`float`): number of the sample.
         low, high (`float`, *optional*): ends of the 95 % interval; `None` where there are fewer than two observations.
-        count (`int`): observations.
+        count (`int`): number of observations.
     """
 
     value: float
@@ -49,8 +49,8 @@ def estimate(statistic: Callable, *columns: Sequence[float] | np.ndarray) -> Est
     A statistic and its percentile bootstrap interval (scipy), of observations that are resampled together.
 
     Args:
-        statistic (`Callable`): takes the columns as arrays and `axis`, and returns a number for each row of resamples.
-        columns (`Sequence[float]`): what was observed, all of one length.
+        statistic (`Callable`): function of the columns as arrays and of `axis`, which returns a number for each resample.
+        columns (`Sequence[float]`): observations, all of one length.
 
     Raises:
         ValueError: without observations.
@@ -115,7 +115,7 @@ def estimate_difference(
 
 
 def _ratio(numerators: np.ndarray, denominators: np.ndarray, axis: int) -> np.ndarray:
-    # A resample may have drawn observations without words only.
+    # A resample may hold only observations without words.
     total = denominators.sum(axis)
     return numerators.sum(axis) / np.where(total > 0, total, 1)
 
@@ -123,7 +123,7 @@ def _ratio(numerators: np.ndarray, denominators: np.ndarray, axis: int) -> np.nd
 def _slope(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
     x = x - x.mean(axis, keepdims=True)
     spread = (x * x).sum(axis)
-    # A resample may have drawn one point only.
+    # A resample may hold only one point, many times.
     return np.where(spread > 0, (x * y).sum(axis) / np.where(spread > 0, spread, 1), 0)
 
 

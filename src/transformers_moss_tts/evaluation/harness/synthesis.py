@@ -32,10 +32,10 @@ class Task:
     One generation.
 
     Args:
-        id (`str`): unique in its suite; names the audio file.
-        group (`str`): what its numbers are averaged with.
-        utterance ([`Utterance`]): what is said.
-        mode (`str`): "plain", "clone" or "continuation".
+        id (`str`): name, unique in its suite, also of the audio file.
+        group (`str`): name of the group whose numbers are averaged.
+        utterance ([`Utterance`]): text and recordings of the task.
+        mode (`str`): mode, "plain", "clone" or "continuation".
         tokens (`int`, *optional*): length to ask for, in frames.
         seed (`int`): seed of the sampling.
     """
@@ -51,10 +51,10 @@ class Task:
 @dataclass(frozen=True)
 class Speech:
     """
-    What was spoken.
+    Speech and how its generation ended.
 
     Args:
-        waveform (`np.ndarray`): `(samples,)` or `(channels, samples)`; maybe of no samples.
+        waveform (`np.ndarray`): samples, `(samples,)` or `(channels, samples)`; there may be none.
         sampling_rate (`int`): rate of the waveform, in Hz.
         frames (`int`, *optional*): frames of codes that were generated.
         reached_limit (`bool`, *optional*): whether the generation was cut because it did not end.

@@ -37,12 +37,12 @@ class Utterance:
     Something to say.
 
     Args:
-        id (`str`): unique in its data set; names the audio file.
-        text (`str`, *optional*): what to say. Recordings for a codec may have none.
+        id (`str`): name, unique in its data set, also of the audio file.
+        text (`str`, *optional*): text to say. Recordings for a codec may have none.
         reference (`Path`, *optional*): recording of the voice to clone, or to continue.
-        reference_text (`str`, *optional*): what is said in `reference`.
+        reference_text (`str`, *optional*): text of `reference`.
         recording (`Path`, *optional*): recording of `text` itself.
-        speaker (`str`, *optional*): who speaks in `recording`.
+        speaker (`str`, *optional*): name of who speaks in `recording`.
     """
 
     id: str
@@ -149,15 +149,15 @@ def _read_table(path: Path) -> list[Utterance]:
     utterances = []
     for number, line in _lines(path):
         try:
-            row = json.loads(line)
+            fields = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"Line {number} of {str(path)!r} is no JSON: {error}.") from error
-        if not isinstance(row, dict) or not (row.get("text") or row.get("audio")):
+        if not isinstance(fields, dict) or not (fields.get("text") or fields.get("audio")):
             raise ValueError(f"Line {number} of {str(path)!r} must be an object with `text` or `audio`, got {line!r}.")
-        audio = row.get("audio")
-        name = row.get("id") or (Path(audio).with_suffix("") if audio else f"{number:04d}")
-        row |= {"recording": audio, "id": str(name)}
-        utterances.append(_utterance(path.parent, row))
+        audio = fields.get("audio")
+        name = fields.get("id") or (Path(audio).with_suffix("") if audio else f"{number:04d}")
+        fields |= {"recording": audio, "id": str(name)}
+        utterances.append(_utterance(path.parent, fields))
     return _with_references(utterances)
 
 
@@ -173,10 +173,12 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _utterance(folder: Path, row: dict) -> Utterance:
-    paths = {name: folder / row[name] for name in ("reference", "recording") if row.get(name)}
-    texts: dict[str, Any] = {name: str(row[name]) for name in ("text", "reference_text", "speaker") if row.get(name)}
-    return Utterance(_safe(row["id"]), **texts, **paths)
+def _utterance(folder: Path, fields: dict) -> Utterance:
+    paths = {name: folder / fields[name] for name in ("reference", "recording") if fields.get(name)}
+    texts: dict[str, Any] = {
+        name: str(fields[name]) for name in ("text", "reference_text", "speaker") if fields.get(name)
+    }
+    return Utterance(_safe(fields["id"]), **texts, **paths)
 
 
 def _safe(name: str) -> str:

@@ -30,7 +30,7 @@ _PROGRAM = str(Path(__file__).with_name("read_rate.py"))
 def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTSLocalModel) -> int:
     """
     Bytes of the weights that a step inside audio reads: the backbone without its embedding table and the audio heads; of a
-    local generator also the text head, each channel's adapter, and the local transformer, once for every position.
+    local generator also the text head, each stream's adapter, and the local transformer, once for every position.
     """
     if isinstance(model, MossTTSDelayModel):
         return _bytes(model.language_model) + _bytes(model.audio_heads)

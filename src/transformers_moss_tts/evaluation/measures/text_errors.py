@@ -32,9 +32,9 @@ class TextErrors:
     Errors of a transcript, in words or characters.
 
     Args:
-        units (`int`): of the text.
-        errors (`int`): substitutions, deletions and insertions.
-        missing_at_end (`int`): how many of the text's last ones are missing.
+        units (`int`): number of words or characters of the text.
+        errors (`int`): number of substitutions, deletions and insertions.
+        missing_at_end (`int`): number of those at the end of the text that are missing.
     """
 
     units: int

@@ -53,13 +53,13 @@ def scorer_names(kind: str) -> list[str]:
 
 def register_scorer(kind: str, name: str, factory: Callable[[], Any]) -> None:
     """
-    Makes a scorer of one's own known by a name.
+    Registers a scorer under a name.
 
     Args:
-        kind (`str`): "asr" (like [`SpeechRecognizer`]), "speaker" (like [`SpeakerEncoder`]) or "mos" (a `description` and
-            `predict(waveform) -> float`).
-        name (`str`): for `evaluate(asr=name)` and the like.
-        factory (`Callable`): makes it; it is called before anything is generated.
+        kind (`str`): kind of the scorer, "asr" (like [`SpeechRecognizer`]), "speaker" (like [`SpeakerEncoder`]) or "mos"
+            (a `description` and `predict(waveform) -> float`).
+        name (`str`): name for `evaluate(asr=name)` and the like.
+        factory (`Callable`): function that makes it, called before anything is generated.
     """
     _SCORERS[kind][name] = factory
 

@@ -35,7 +35,7 @@ _MOST_TOKENS = 120
 class SpeechRecognizer(Protocol):
     """
     Attributes:
-        description (`str`): what it is, for reports.
+        description (`str`): name of the recognizer in reports.
         languages (`frozenset[str]`): codes of the languages it can transcribe.
     """
 

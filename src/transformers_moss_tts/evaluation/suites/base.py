@@ -39,7 +39,7 @@ class Suite(ABC):
 
     Args:
         data (`str`, `Path` or `list[Utterance]`):
-            What to evaluate on, see [`read_utterances`].
+            Utterances, or where they are: see [`read_utterances`].
         language (`str`, *optional*, defaults to `"en"`):
             Code of the language.
         count (`int`, *optional*):
@@ -226,11 +226,12 @@ def save_speech(speech: Speech, name: str, folder: Path) -> str | None:
     return f"{folder.name}/{name}.wav"
 
 
-def published_rows(rows: Iterable[Published], metrics: Iterable[Metric]) -> list[tuple[str, dict[str, str]]]:
-    """Published rows as [`metric_table`] takes them."""
+def published_rows(others: Iterable[Published], metrics: Iterable[Metric]) -> list[tuple[str, dict[str, str]]]:
+    """Rows of published numbers as [`metric_table`] takes them."""
     formats = {metric.key: metric.format_published for metric in metrics}
     return [
-        (row.label, {key: formats[key](value) for key, value in row.values.items() if key in formats}) for row in rows
+        (item.label, {key: formats[key](value) for key, value in item.values.items() if key in formats})
+        for item in others
     ]
 
 

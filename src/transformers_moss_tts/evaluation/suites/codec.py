@@ -137,18 +137,23 @@ class CodecReconstruction(Suite):
         common = {"task": task.id, "text": text, "recording": str(task.utterance.recording)}
         original = recording.for_scorers()
         words = scorers.words(original, text) if text else {}
-        row = {"id": f"{task.id}-{ORIGINAL}", "group": ORIGINAL, "seconds": round(recording.seconds, 4)}
-        records = [common | row | words | scorers.quality(original)]
+        measured = {"id": f"{task.id}-{ORIGINAL}", "group": ORIGINAL, "seconds": round(recording.seconds, 4)}
+        records = [common | measured | words | scorers.quality(original)]
         for kind, prefix in (("decoded", ""), ("floor", f"{FLOOR}, ")):
             for count, (bit_rate, speech) in product[kind].items():
                 name = f"{task.id}-{'floor-' * bool(prefix)}{count:02d}"
                 waveform = speech.for_scorers()
-                row = {"id": name, "group": f"{prefix}{count} codebooks", "codebooks": count, "bit_rate": bit_rate}
-                row |= {"audio": save_speech(speech, name, folder), "seconds": round(speech.seconds, 4)}
-                row |= compare_signals(_mono(recording.waveform), _mono(speech.waveform), speech.sampling_rate)
-                row |= scorers.words(waveform, text) if text else {}
-                row |= scorers.voice(waveform, task.utterance.recording) | scorers.quality(waveform)
-                records.append(common | row)
+                measured = {
+                    "id": name,
+                    "group": f"{prefix}{count} codebooks",
+                    "codebooks": count,
+                    "bit_rate": bit_rate,
+                }
+                measured |= {"audio": save_speech(speech, name, folder), "seconds": round(speech.seconds, 4)}
+                measured |= compare_signals(_mono(recording.waveform), _mono(speech.waveform), speech.sampling_rate)
+                measured |= scorers.words(waveform, text) if text else {}
+                measured |= scorers.voice(waveform, task.utterance.recording) | scorers.quality(waveform)
+                records.append(common | measured)
         return records
 
     def metrics(self) -> tuple[Metric, ...]:
@@ -167,7 +172,7 @@ class CodecReconstruction(Suite):
         )
 
     def tables(self, records: list[Record]) -> list[Table]:
-        others = [row for row in published.CODEC if row.key[0] == self.language]
+        others = [item for item in published.CODEC if item.key[0] == self.language]
         notes = [
             "SIM: cosine to the recording. Mel distance: sum over seven resolutions of the mean absolute difference of log10 "
             "mel magnitudes, as DAC (arXiv 2306.06546) has it. Mel rmse: root mean square error of the levels of 40 mel bands where "
@@ -191,18 +196,18 @@ class CodecReconstruction(Suite):
         return [table]
 
     def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
-        others = [row for row in published.CODEC if row.key[0] == self.language]
-        floor = [row for row in records if row["group"].startswith(FLOOR)]
-        decoded = [row for row in records if row["group"] != ORIGINAL and row not in floor]
-        originals = [row for row in records if row["group"] == ORIGINAL]
+        others = [item for item in published.CODEC if item.key[0] == self.language]
+        floor = [record for record in records if record["group"].startswith(FLOOR)]
+        decoded = [record for record in records if record["group"] != ORIGINAL and record not in floor]
+        originals = [record for record in records if record["group"] == ORIGINAL]
         draw_codec(decoded, originals, floor, self.metrics()[1:], others, baselines, folder / "codec.png")
-        first = [row for row in decoded if row["task"] == decoded[0]["task"] and row.get("audio")]
+        first = [record for record in decoded if record["task"] == decoded[0]["task"] and record.get("audio")]
         shown = [first[0], first[-1]] if len(first) > 1 else first
         waves = [
             load_audio(first[0]["recording"], 24000),
-            *(load_audio(folder / row["audio"], 24000) for row in shown),
+            *(load_audio(folder / record["audio"], 24000) for record in shown),
         ]
-        titles = [ORIGINAL, *(row["group"] for row in shown)]
+        titles = [ORIGINAL, *(record["group"] for record in shown)]
         draw_spectrograms(tuple(waves), tuple(titles), 24000, folder / "spectrograms.png")
         return [("codec.png", "Quality by bit rate"), ("spectrograms.png", f"Spectrograms of {first[0]['task']}")]
 

@@ -114,17 +114,17 @@ class Duration(SpokenSuite):
     def tables(self, records: list[Record]) -> list[Table]:
         metrics = self.metrics()
         groups = grouped(records) | {ALL: records}
-        others = {row.key[1]: row for row in published.DURATION if row.key[0] == self.language}
+        others = {item.key[1]: item for item in published.DURATION if item.key[0] == self.language}
         rows = []
         for name, group in groups.items():
-            p90 = estimate_percentile([row["error_share"] for row in group], 90)
+            p90 = estimate_percentile([record["error_share"] for record in group], 90)
             ours = [metrics[0].format(metrics[0].estimate(group)), ERROR.format(p90)]
             rows.append(
                 [name, str(len(group)), *ours, *(metric.format(metric.estimate(group)) for metric in metrics[1:])]
             )
-        for name, row in others.items():
-            values = [f"{row.values[key]:.3f}" if key in row.values else NONE for key in ("error", "p90")]
-            rows.append([f"*{row.label}, {name}*", NONE, *values, NONE, NONE])
+        for name, item in others.items():
+            values = [f"{item.values[key]:.3f}" if key in item.values else NONE for key in ("error", "p90")]
+            rows.append([f"*{item.label}, {name}*", NONE, *values, NONE, NONE])
         columns = ["requested", "n", ERROR.label, "90th percentile %", BIAS.label, metrics[2].label]
         notes = ["Errors are of the frames requested; the mean error says whether it speaks too long or too short."]
         if others:
@@ -132,7 +132,7 @@ class Duration(SpokenSuite):
         return [Table("Requested and produced length", columns, rows, notes)]
 
     def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
-        others = {row.key[1]: row.values["error"] for row in published.DURATION if row.key[0] == self.language}
+        others = {item.key[1]: item.values["error"] for item in published.DURATION if item.key[0] == self.language}
         draw_durations(records, FRAME_RATE, others, folder / "duration.png")
         return [("duration.png", "Requested and produced length")]
 

@@ -94,9 +94,9 @@ class LongForm(SpokenSuite):
         return [
             common
             | {"id": f"{task.id}-w{number:03d}", "start": round(start / RATE, 3), "end": round(end / RATE, 3)}
-            | row
+            | heard
             | scorers.voice(waveform[start:end], task.utterance.reference)
-            for number, ((start, end), row) in enumerate(zip(spans, words))
+            for number, ((start, end), heard) in enumerate(zip(spans, words))
         ]
 
     def _score_words(self, task: Task, windows: list[np.ndarray], scorers: Scorers) -> tuple[list[Record], int | None]:
@@ -106,16 +106,16 @@ class LongForm(SpokenSuite):
         heard = [scorers.hear(window) for window in windows]
         said = units_of(task.utterance.text or "", self.language)
         counts, missing = align(said, [units_of(text, self.language) for text in heard])
-        rows = [
+        scores = [
             {"heard": text, "errors": errors, "words": units, "wer": errors / units if units else None}
             for text, (errors, units) in zip(heard, counts)
         ]
-        return rows, missing
+        return scores, missing
 
     def tables(self, records: list[Record]) -> list[Table]:
         groups = grouped(records)
-        characters = max(row["characters"] for row in records)
-        others = [row for row in published.LONG_FORM if row.key[0] == self.language]
+        characters = max(record["characters"] for record in records)
+        others = [item for item in published.LONG_FORM if item.key[0] == self.language]
         notes = [
             f"n: windows of {self.window:g} s. {self.metrics()[0].label} is of all words together, SIM the mean of the "
             f"windows' cosines to the reference. The longest text has {characters} characters.",
@@ -124,8 +124,8 @@ class LongForm(SpokenSuite):
             notes.append(f"In italics: {published.LONG_FORM_SOURCE}; its SIM is of whole recordings.")
         # Here errors are over all words of the windows.
         labelled = [
-            replace(row, label=f"{row.label}, {row.key[1]}", values=row.values | {"errors": row.values["wer"]})
-            for row in others
+            replace(item, label=f"{item.label}, {item.key[1]}", values=item.values | {"errors": item.values["wer"]})
+            for item in others
         ]
         means = metric_table(
             "Words and voice", self.metrics(), groups, published_rows(labelled, self.metrics()), notes
@@ -135,8 +135,8 @@ class LongForm(SpokenSuite):
     def _drift(self, groups: dict[str, list[Record]]) -> Table:
         rows = []
         for name, group in groups.items():
-            recordings = {row["task"]: row for row in group}.values()
-            row = [name, f"{sum(row['recording_seconds'] for row in recordings) / 60:.2f}"]
+            recordings = {record["task"]: record for record in group}.values()
+            row = [name, f"{sum(record['recording_seconds'] for record in recordings) / 60:.2f}"]
             for key in ("wer", "sim"):
                 points = [(_middle(item) / 60, item[key]) for item in group if item.get(key) is not None]
                 slope = estimate_slope(*zip(*points)) if len(points) > 2 else None

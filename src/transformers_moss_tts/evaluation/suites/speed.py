@@ -97,7 +97,7 @@ class Speed(SpokenSuite):
             "Real-time factor: all work over all audio. First audio: from the text to the samples of the first frame. Peak memory: of the card on a GPU, else the process's.",
         ]
         ours = metric_table("Speed", self.metrics(), grouped(records), notes=notes)
-        rows = [list(row) for row in published.SPEED]
+        rows = [list(item) for item in published.SPEED]
         return [
             ours,
             Table("Published", ["project", "hardware", "figure"], rows, [f"Source: {published.SPEED_SOURCE}."]),
@@ -153,7 +153,7 @@ class _TimedSynthesizer:
 
 
 class _TimedStreamer(MossTTSFrameStreamer):
-    """Notes when each row came."""
+    """Streamer that notes when each step ended."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -165,7 +165,7 @@ class _TimedStreamer(MossTTSFrameStreamer):
         super().put(value)
 
     def seconds_a_step(self) -> float | None:
-        """Mean time from row to row; the first one is the prompt's."""
+        """Mean time from step to step; the first one has the prompt's time too."""
         if len(self.times) < 2:
             return None
         return (self.times[-1] - self.times[0]) / (len(self.times) - 1)

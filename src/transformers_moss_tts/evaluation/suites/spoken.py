@@ -67,7 +67,7 @@ class Sentences(SpokenSuite):
         return [metric_table("Words and voice", self.metrics(), grouped(records), self.published(), self.notes())]
 
     def published(self) -> list[tuple[str, dict[str, str]]]:
-        """Published rows that stand below ours."""
+        """Rows of published numbers, below ours in the table."""
         return []
 
     def notes(self) -> list[str]:
@@ -101,8 +101,8 @@ class SeedTTSEval(Sentences):
         return self.modes or ["clone", "continuation"]
 
     def published(self) -> list[tuple[str, dict[str, str]]]:
-        rows = [row for row in published.SEED_TTS_EVAL if row.key[0] == self.language]
-        return published_rows(rows, self.metrics())
+        others = [item for item in published.SEED_TTS_EVAL if item.key[0] == self.language]
+        return published_rows(others, self.metrics())
 
     def notes(self) -> list[str]:
         return [*super().notes(), f"In italics: {published.SEED_TTS_EVAL_SOURCE}."]

@@ -73,7 +73,7 @@ class Stability(SpokenSuite):
             f"text's last {CUT_UNITS} words or more."
         ]
         every = groups | {"all": records} if len(groups) > 1 else groups
-        return [metric_table("Takes", self.metrics(), every, notes=notes), self._spread(every)]
+        return [metric_table("Samples", self.metrics(), every, notes=notes), self._spread(every)]
 
     def _spread(self, groups: dict[str, list[Record]]) -> Table:
         rate = self.metrics()[0]
@@ -81,17 +81,17 @@ class Stability(SpokenSuite):
         rows = []
         for name, group in groups.items():
             for metric in (rate, seconds):
-                values = [row[metric.key] for row in metric.of(group)]
+                values = [record[metric.key] for record in metric.of(group)]
                 if values:
                     points = np.percentile(values, [0, 50, 90, 100])
                     numbers = [*points, np.std(values)]
                     rows.append([name, metric.label, *(metric.format(float(value)) for value in numbers)])
         columns = ["", "", "least", "median", "90th percentile", "most", "standard deviation"]
-        return Table("Spread over takes", columns, rows)
+        return Table("Spread over samples", columns, rows)
 
     def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         draw_stability(grouped(records), self.metrics()[0], folder / "stability.png")
-        return [("stability.png", "Errors and length of every take")]
+        return [("stability.png", "Errors and length of every sample")]
 
 
 __all__ = ["Stability"]

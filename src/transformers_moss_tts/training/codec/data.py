@@ -54,11 +54,11 @@ class RandomCrops:
     so that a run can go on where it stopped without replaying anything.
 
     Args:
-        recordings (`list[np.ndarray]`): 16 bit samples; longer recordings are drawn more often, in proportion.
+        recordings (`list[np.ndarray]`): recordings of 16 bit samples, sampled in proportion to their lengths.
         crop_samples (`int`): length of a crop; shorter recordings are padded with zeros.
         batch_size (`int`): crops a batch.
-        seed (`int`): of the draws.
-        process_index, num_processes (`int`, *optional*): which share of the batches this process draws.
+        seed (`int`): seed of the crops.
+        process_index, num_processes (`int`, *optional*): index of this process, whose share of the batches it is, and their number.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class RandomCrops:
     def batch(self, number: int) -> torch.Tensor:
         """Batch `number` of this process, `(batch_size, crop_samples)` in float32."""
         crops = np.zeros((self.batch_size, self.crop_samples), np.int16)
-        for crop, (index, start) in zip(crops, self._draw(number)):
+        for crop, (index, start) in zip(crops, self._sample(number)):
             part = self.recordings[index][start : start + self.crop_samples]
             crop[: len(part)] = part
         return torch.from_numpy(crops).float() / 32767
 
-    def _draw(self, number: int) -> list[tuple[int, int]]:
+    def _sample(self, number: int) -> list[tuple[int, int]]:
         """Recording and first sample of each crop."""
-        draw = random.Random(f"{self.seed} {number * self.num_processes + self.process_index}")
-        chosen = draw.choices(range(len(self.recordings)), weights=self.weights, k=self.batch_size)
-        return [(index, draw.randint(0, max(0, self.weights[index] - self.crop_samples))) for index in chosen]
+        generator = random.Random(f"{self.seed} {number * self.num_processes + self.process_index}")
+        chosen = generator.choices(range(len(self.recordings)), weights=self.weights, k=self.batch_size)
+        return [(index, generator.randint(0, max(0, self.weights[index] - self.crop_samples))) for index in chosen]

@@ -80,9 +80,9 @@ class CodecDiscriminator(nn.Module):
     All discriminators.
 
     Args:
-        periods (`tuple[int]`, *optional*): of the period discriminators, in samples.
-        windows (`tuple[int]`, *optional*): of the STFT discriminators, in samples.
-        width (`float`, *optional*, defaults to 1.0): factor on the published numbers of channels.
+        periods (`tuple[int]`, *optional*): periods of the period discriminators, in samples.
+        windows (`tuple[int]`, *optional*): windows of the STFT discriminators, in samples.
+        width (`float`, *optional*, defaults to 1.0): factor on the published widths of the layers.
     """
 
     def __init__(

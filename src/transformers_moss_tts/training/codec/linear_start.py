@@ -68,7 +68,7 @@ def initialize_linear(model: MossAudioTokenizerModel, recordings: Sequence[np.nd
             f"{[_interface(stage) for stage in config.encoder_kwargs]}, the decoder's from the end are "
             f"{[_interface(stage)[::-1] for stage in reversed(config.decoder_kwargs)]}."
         )
-    vectors = _draw_frames(model, recordings, seed)
+    vectors = _sample_frames(model, recordings, seed)
     energies = [vectors.pow(2).sum()]
     for encoder_module, decoder_module in zip(model.encoder, reversed(model.decoder)):
         if hasattr(encoder_module, "patch_size"):
@@ -148,25 +148,25 @@ def _waveform(model: MossAudioTokenizerModel, recording: np.ndarray) -> torch.Te
     return waveform.expand(model.config.num_channels, -1)[None].to(model.device)
 
 
-def _draw_frames(model: MossAudioTokenizerModel, recordings: Sequence[np.ndarray], seed: int) -> torch.Tensor:
+def _sample_frames(model: MossAudioTokenizerModel, recordings: Sequence[np.ndarray], seed: int) -> torch.Tensor:
     """Random frames of the recordings, `(frames, samples * channels, 1)`."""
     frame = model.config.downsample_rate
     long_enough = [recording for recording in recordings if recording.shape[-1] >= frame]
     if not long_enough:
         raise ValueError(f"None of the {len(recordings)} recordings is as long as one frame, {frame} samples.")
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     lengths = np.array([recording.shape[-1] for recording in long_enough], dtype=float)
     count = min(_MAX_FRAMES, int(lengths.sum()) // frame)
     frames = []
-    for index in draw.choice(len(long_enough), size=count, p=lengths / lengths.sum()):
-        start = draw.integers(long_enough[index].shape[-1] - frame + 1)
+    for index in generator.choice(len(long_enough), size=count, p=lengths / lengths.sum()):
+        start = generator.integers(long_enough[index].shape[-1] - frame + 1)
         frames.append(_waveform(model, long_enough[index][..., start : start + frame]))
     return interleave_channels(torch.cat(frames)).to(model.dtype)[..., None]
 
 
 def _principal_components(vectors: torch.Tensor, count: int) -> torch.Tensor:
     """
-    The first principal components of vectors `(vectors, features)`, without subtraction of their mean, as rows: `(count, features)`,
+    The first principal components of vectors `(vectors, features)`, without subtraction of their mean, `(count, features)`,
     zero where there are fewer features.
     """
     vectors = vectors.double()
@@ -209,13 +209,13 @@ def _set_linear(layer: nn.Module, weight: torch.Tensor) -> None:
     """Sets a linear layer to the upper left part of a matrix, which is zero beyond its end."""
     if isinstance(layer, nn.Identity):
         return
-    rows, columns = layer.weight.shape
-    part = weight[:rows, :columns]
-    layer.weight.copy_(nn.functional.pad(part, (0, columns - part.shape[1], 0, rows - part.shape[0])))
+    outputs, inputs = layer.weight.shape
+    part = weight[:outputs, :inputs]
+    layer.weight.copy_(nn.functional.pad(part, (0, inputs - part.shape[1], 0, outputs - part.shape[0])))
 
 
 def _set_convolution(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-    """Sets a weight-normalized convolution of width 1. A row of zeros has a direction all the same, so that it can be trained."""
+    """Sets a weight-normalized convolution of width 1. Outputs of zero weights get a direction, so that they can be trained."""
     norms = weight.norm(dim=1, keepdim=True)
     directions = torch.where(norms > 0, weight, torch.ones_like(weight))
     layer.parametrizations.weight.original0.copy_(norms[..., None])

@@ -54,7 +54,7 @@ def discriminator_loss(of_recordings: Judgement, of_decoded: Judgement) -> torch
 
 
 def adversarial_loss(of_decoded: Judgement) -> torch.Tensor:
-    """What the codec pays for being recognized."""
+    """Least-squares loss of the codec: the squared distance of the scores of decoded audio from 1."""
     return sum((1 - fake[-1]).pow(2).mean() for fake in of_decoded)
 
 

@@ -42,9 +42,9 @@ from .losses import ReconstructionLoss, adversarial_loss, discriminator_loss, fe
 
 logger = logging.get_logger(__name__)
 
-# Takes the quantized states (batch_size, output_dim, frames) and the crops (batch_size, samples), gives a loss.
+# A function of the quantized states (batch_size, output_dim, frames) and the crops (batch_size, samples) that returns a loss.
 SemanticLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-# Takes the trainer and the losses of the step, and says whether to end the run.
+# A function of the trainer and the losses of the step that returns whether to end the run.
 StepCallback = Callable[["CodecTrainer", dict[str, torch.Tensor]], bool | None]
 
 
@@ -78,17 +78,17 @@ _PARTS = {
 @dataclass
 class CodecTrainingArguments:
     """
-    What a run does.
+    Arguments of a run of [`CodecTrainer`].
 
     Args:
-        output_dir (`str`): where checkpoints, samples and logs go; a run that finds checkpoints there goes on from the last.
-        max_steps (`int`): steps of the whole run.
-        batch_size (`int`): crops a step and process.
+        output_dir (`str`): folder of checkpoints, samples and logs; a run that finds checkpoints there goes on from the last.
+        max_steps (`int`): number of steps of the whole run.
+        batch_size (`int`): number of crops a step and process.
         crop_seconds (`float`): length of a crop; it becomes whole frames.
-        learning_rate (`float`): reached after `warmup_steps`, held, and let down over the last `decay_steps`.
-        adversarial_start (`int`, *optional*): step from which the discriminators train and count; never by default.
-        discriminator_width (`float`): factor on the discriminators' channels.
-        discriminator_periods, discriminator_windows (`tuple[int, ...]`): of the discriminators, in samples, one for each. On a
+        learning_rate (`float`): highest learning rate, reached after `warmup_steps` and lowered over the last `decay_steps`.
+        adversarial_start (`int`, *optional*): first step with the adversarial losses; none by default.
+        discriminator_width (`float`): factor on the widths of the discriminators' layers.
+        discriminator_periods, discriminator_windows (`tuple[int, ...]`): periods and windows of the discriminators, in samples. On a
             CPU one window of 1024 and no period at a width of 1/8 is affordable.
         loss_weights (`dict[str, float]`): weights of the losses, 0 to leave one out. By default those of the paper (arXiv
             2602.10934) with the mel loss as its reconstruction loss, and a tenth of it for the complex STFT loss
@@ -96,18 +96,18 @@ class CodecTrainingArguments:
             linear start ([`~transformers_moss_tts.training.initialize_linear`]) trains with both at the weight of the mel loss
             for a few hundred steps first. `"stft"`, the loss of magnitudes, is left out.
         codebook_patience (`int`): steps after which an unused entry of a codebook is moved.
-        codebook_decay (`float`, *optional*): makes the codebooks moving averages with this decay instead of training them by
-            the codebook loss; 0.98 learns a small codec in far fewer steps.
+        codebook_decay (`float`, *optional*): decay of the moving averages that the codebooks are then, instead of being trained
+            by the codebook loss; 0.98 learns a small codec in far fewer steps.
         autoencoder (`bool`): whether encoder and decoder train without the quantizer between them, as before
             [`~transformers_moss_tts.training.initialize_codebooks`].
         frozen_parts (`tuple[str, ...]`): parts that are left as they are, of `"encoder"`, `"quantizer"` (all but its projection
             to the decoder) and `"decoder"`. With the first two frozen, generators keep understanding the codes.
         max_grad_norm (`float`): largest norm of a gradient.
-        mixed_precision (`str`): `"no"`, `"bf16"` or `"fp16"`.
-        torch_compile (`bool`): compiles the Transformer stages.
-        logging_steps, eval_steps, save_steps (`int`): how often; a killed run loses at most `save_steps`.
-        save_total_limit (`int`): checkpoints kept.
-        seed (`int`): of everything that is drawn.
+        mixed_precision (`str`): precision, `"no"`, `"bf16"` or `"fp16"`.
+        torch_compile (`bool`): whether to compile the Transformer stages.
+        logging_steps, eval_steps, save_steps (`int`): steps from one to the next; a killed run loses at most `save_steps`.
+        save_total_limit (`int`): number of checkpoints kept.
+        seed (`int`): seed of everything random.
     """
 
     output_dir: str
