@@ -154,7 +154,7 @@ def test_streamed_chunks_equal_the_whole(stereo, waves, chunk):
 
 
 @torch.no_grad()
-def test_rows_of_a_padded_batch_equal_single_runs(stereo, waves):
+def test_waveforms_of_a_padded_batch_equal_single_runs(stereo, waves):
     mask = torch.arange(waves.shape[-1]) < torch.tensor([[waves.shape[-1]], [41]])
     batch = stereo.encode(waves, padding_mask=mask)
     assert batch.audio_codes_lengths.tolist() == [NUM_FRAMES, 10]

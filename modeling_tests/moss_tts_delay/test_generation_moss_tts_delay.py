@@ -218,7 +218,7 @@ def test_one_wait_for_the_device_a_step(lengths, attn_implementation):
     assert counts[1] - counts[0] <= 2 * 30
 
 
-def test_inside_audio_two_rows_of_the_text_head_are_computed():
+def test_inside_audio_two_logits_of_the_text_head_are_computed():
     model = tiny_tts()
     _, prompt = continuation_prompt(model.config, 3)
     sizes = []

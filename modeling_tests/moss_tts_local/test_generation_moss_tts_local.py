@@ -38,7 +38,7 @@ def row(inputs: dict[str, torch.Tensor], index: int, length: int) -> dict[str, t
     return {name: tensor[index : index + 1, -length:] for name, tensor in inputs.items()}
 
 
-def test_rows_of_a_batch_are_those_of_single_runs(model):
+def test_sequences_of_a_batch_are_those_of_single_runs(model):
     lengths = (9, 5, 7)
     inputs = prompts(model.config, *lengths)
     options = GREEDY | {"max_new_tokens": 12, "return_dict_in_generate": True}

@@ -264,7 +264,7 @@ def trainer_of(folder, dataset, processor, **changes) -> Trainer:
     )
 
 
-def test_trainer_takes_rows_of_datasets_as_they_are(processor, tmp_path):
+def test_trainer_takes_examples_of_datasets_as_they_are(processor, tmp_path):
     both = interleave_datasets([examples(), examples(4)], probabilities=[0.5, 0.5], seed=0)
     trainer = trainer_of(tmp_path, both, processor, max_steps=8)
     trainer.train()
