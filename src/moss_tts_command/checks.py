@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What can be said against arguments before anything is imported that takes time: files, folders, options without effect."""
+"""Checks of arguments before anything is imported that takes time: files, folders, options without effect."""
 
 import argparse
 import os

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What goes to the Hugging Face Hub: whole repositories, their model cards, and the upload."""
+"""Repositories for the Hugging Face Hub: their model cards, and the upload."""
 
 from .model_card import Evaluation, ModelCardFacts, render_model_card, training_settings
 from .upload import list_files, upload

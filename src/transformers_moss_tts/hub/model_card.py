@@ -239,7 +239,7 @@ def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
 
 
 def _describe(folder: Path) -> dict[str, Any]:
-    """What the files of a repository say: its kind, sizes and rates."""
+    """Kind, sizes and rates of a repository, from its files."""
     weights = _weights(folder)
     described = {
         "parameters": _count(sum(math.prod(shape) for shape, _ in weights)),

@@ -59,7 +59,7 @@ class ExampleEncoder:
         self.cache = CodeCache(Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE, "moss_tts_codes"), self.name))
 
     def encode_batch(self, batch: dict[str, list]) -> dict[str, list]:
-        """What takes the place of a batch's recordings, and what is wrong with its examples."""
+        """Columns that take the place of a batch's recordings, and the faults of its examples."""
         if self.is_worker:
             torch.set_num_threads(1)
         examples = [dict(zip(batch, values)) for values in zip(*batch.values())]
@@ -71,7 +71,7 @@ class ExampleEncoder:
         return {name: [outcome.get(name) for outcome in outcomes] for name in names}
 
     def problem_of(self, example: dict[str, Any]) -> str | None:
-        """What is wrong with an example, as far as it shows without decoding."""
+        """Fault of an example, as far as it shows without decoding."""
         text = example.get("text")
         if text is None and example.get("sound_event") is None and example.get("ambient_sound") is None:
             return "there is no `text`."

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is measured of an utterance, and the tables it is reported in."""
+"""Metrics of utterances, and the tables that report them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Metric:
         return [record for record in records if record.get(self.key) is not None]
 
     def estimate(self, records: Iterable[Record]) -> Estimate | None:
-        """Its mean over the records that have it; `None` if none has."""
+        """Mean of the number over the records that have it; `None` if none has."""
         measured = self.of(records)
         if not measured:
             return None

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where the audio of an evaluation comes from: a generator, or the recordings of the data."""
+"""Sources of an evaluation's audio: a generator, or the recordings of the data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +115,7 @@ class Synthesizer:
         return self.processor([self.conversation(task) for task in tasks], mode=mode).to(self.model.device)
 
     def generate(self, inputs, seed: int, **kwargs):
-        """What the model's `generate` returns."""
+        """Output of the model's `generate`."""
         options = self.generate_kwargs | kwargs
         return self.model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
 

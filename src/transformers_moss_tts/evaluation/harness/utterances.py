@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is spoken and who speaks it: data sets as they are published, and as files of one's own."""
+"""Data sets of utterances, as they are published and as files of one's own."""
 
 import json
 import re
@@ -186,7 +186,7 @@ def _safe(name: str) -> str:
 
 
 def _with_references(utterances: list[Utterance]) -> list[Utterance]:
-    """Those without a reference take the next recording of their speaker."""
+    """Utterances, of which those without a reference get the next recording of their speaker."""
     others: dict[str, Utterance] = {}
     for group in by_speaker(utterances).values():
         if len(group) > 1:

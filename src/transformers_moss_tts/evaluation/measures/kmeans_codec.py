@@ -85,7 +85,7 @@ class KMeansCodec:
         return self
 
     def reconstruct(self, waveform: np.ndarray, num_codebooks: int) -> np.ndarray:
-        """What the first `num_codebooks` codebooks keep of a waveform `(samples,)`, as long as it."""
+        """A waveform `(samples,)` as the first `num_codebooks` codebooks keep it, of the same length."""
         import librosa
 
         residual = (self._frames(waveform) - self.mean) @ self.components

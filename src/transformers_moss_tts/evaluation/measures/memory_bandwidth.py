@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How much reading weights costs a generator: what no implementation can be faster than."""
+"""Time that a generator needs to read its weights, the lower bound of a step in any implementation."""
 
 import subprocess
 import sys

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How far a decoded recording is from the recording."""
+"""Distances of a decoded recording from the recording."""
 
 import warnings
 from collections.abc import Callable

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How far what was heard is from what should have been said: word and character errors."""
+"""Word and character errors of a transcript."""
 
 import functools
 from collections.abc import Callable, Sequence

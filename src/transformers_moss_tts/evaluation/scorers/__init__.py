@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What judges speech: speech recognizers, speaker encoders, predictors of opinion scores, and comparisons of signals."""
+"""Scorers of speech: speech recognizers, speaker encoders, predictors of opinion scores, and comparisons of signals."""
 
 from collections.abc import Callable
 from pathlib import Path

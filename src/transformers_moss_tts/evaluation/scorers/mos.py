@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What listeners would say of the quality of speech."""
+"""Predicted opinion scores of listeners on the quality of speech."""
 
 import contextlib
 import importlib

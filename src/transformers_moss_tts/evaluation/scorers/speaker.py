@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How alike two voices are: the cosine of two speaker embeddings (SIM)."""
+"""Similarity of two voices: the cosine of two speaker embeddings (SIM)."""
 
 import itertools
 import warnings

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a speech recognizer hears."""
+"""Speech recognizers, whose transcripts give the word errors."""
 
 import tempfile
 from pathlib import Path

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is evaluated, one module a kind."""
+"""Suites of evaluations, one module a kind."""
 
 from .base import SpokenSuite, Suite
 from .codec import CodecReconstruction

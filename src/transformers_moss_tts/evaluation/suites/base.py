@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What every suite has: data, tasks, a way to carry them out, scores and tables."""
+"""Base of the suites: data, tasks, a way to carry them out, scores and tables."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -70,16 +70,16 @@ class Suite(ABC):
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured of every record, as it is reported and compared."""
+        """Metrics of every record, as they are reported and compared."""
 
     @abstractmethod
     def score(self, task: Task, product: Any, scorers: Scorers, folder: Path) -> list[Record]:
-        """What is measured of the product of a task; audio goes to `folder`."""
+        """Records of the product of a task; audio goes to `folder`."""
 
     def load_source(
         self, model: str, device: str | None = None, dtype: str | None = None, generate_kwargs: dict | None = None
     ) -> Any:
-        """What carries the tasks out: a generator by default, see [`load_synthesizer`]."""
+        """Source that carries the tasks out: a generator by default, see [`load_synthesizer`]."""
         return load_synthesizer(model, self.language, device, dtype, generate_kwargs)
 
     def produce(self, tasks: list[Task], source: Any) -> list[Any]:
@@ -87,7 +87,7 @@ class Suite(ABC):
         return source.speak(tasks)
 
     def tables(self, records: list[Record]) -> list[Table]:
-        """What is reported of the records of utterances that did not fail."""
+        """Tables of the report, of the records of utterances that did not fail."""
         return [metric_table("Results", self.metrics(), grouped(records))]
 
     def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:

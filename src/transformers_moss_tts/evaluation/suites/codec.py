@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How well a codec gives back recordings, by number of codebooks."""
+"""Quality of the recordings that a codec gives back, by number of codebooks."""
 
 import math
 from dataclasses import dataclass

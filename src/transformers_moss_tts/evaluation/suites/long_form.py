@@ -100,7 +100,7 @@ class LongForm(SpokenSuite):
         ]
 
     def _score_words(self, task: Task, windows: list[np.ndarray], scorers: Scorers) -> tuple[list[Record], int | None]:
-        """What is heard in each window and its errors, and how many words are missing at the end."""
+        """Transcript and errors of each window, and the number of words that are missing at the end."""
         if not scorers.has("asr"):
             return [{} for _ in windows], None
         heard = [scorers.hear(window) for window in windows]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How fast a generator speaks, and how near that is to what reading its weights allows."""
+"""Speed of a generator, and its memory-bandwidth utilisation."""
 
 import resource
 import sys
@@ -120,7 +120,7 @@ class _TimedSynthesizer:
         return self.synthesizer.describe()
 
     def speak(self, task: Task) -> dict[str, Any]:
-        """What was spoken and how long it took."""
+        """The speech of a task and the times it took."""
         if not self.is_warm:
             self._speak(task)
             self.is_warm = True

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How much a generator's speech of one text varies: runaways, cuts, and the spread of its errors."""
+"""Stability of a generator over many samples of a text: runaways, cuts, and the spread of its errors."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

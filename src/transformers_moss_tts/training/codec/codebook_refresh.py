@@ -55,7 +55,7 @@ class _CodebookObserver:
         self._seen[index] = (vectors, output[1].flatten())
 
     def tensors(self) -> list[torch.Tensor]:
-        """What has to be equal in all processes."""
+        """State that has to be equal in all processes."""
         return [quantizer.codebook.weight.data for quantizer in self.quantizers] + list(self.state_dict().values())
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:

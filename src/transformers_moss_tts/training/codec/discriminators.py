@@ -101,5 +101,5 @@ class CodecDiscriminator(nn.Module):
         )
 
     def forward(self, waveform: torch.Tensor) -> list[list[torch.Tensor]]:
-        """What each discriminator makes of waveforms `(batch_size, samples)`."""
+        """Features and scores of each discriminator for waveforms `(batch_size, samples)`."""
         return [discriminator(waveform) for discriminator in self.discriminators]

@@ -226,7 +226,7 @@ def _set_convolution(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor 
 def _latents_of(
     model: MossAudioTokenizerModel, recordings: Sequence[np.ndarray], generator: torch.Generator
 ) -> torch.Tensor:
-    """What the quantizer gets to code, `(frames, rvq_dim)`, of a random choice of the recordings."""
+    """Latents that the quantizer codes, `(frames, rvq_dim)`, of a random choice of the recordings."""
     is_training = model.training
     model.eval()
     latents, count = [], 0

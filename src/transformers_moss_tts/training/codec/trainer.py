@@ -452,6 +452,6 @@ def _hooked(module: torch.nn.Module, hook: Callable) -> Iterator[None]:
 
 
 def _project(quantizer: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
-    """What a quantizer with infinitely many codes gives back."""
+    """Output of a quantizer with infinitely many codes."""
     with torch.autocast(hidden_states.device.type, enabled=False):
         return quantizer.output_proj(quantizer.input_proj(hidden_states.float()))
