@@ -24,38 +24,65 @@ _MIN_ROOM = 256
 class GrowingLayer(DynamicLayer):
     """
     A [`~transformers.cache_utils.DynamicLayer`] whose keys and values are views of buffers with room to spare: a step writes
-    its own position instead of copying the whole history, which for an hour of speech is most of the work.
+    its own position instead of copying the whole history, which for an hour of speech is most of the work. With gradients it
+    copies as its base does.
     """
+
+    _buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
         self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        states, new_states = (self.keys, self.values), (key_states, value_states)
+        if torch.is_grad_enabled() or not all(map(_follows_on, new_states, states)):
+            # A buffer would be written over what gradients need, and would take what `cat` refuses or promotes.
+            return super().update(key_states, value_states, *args, **kwargs)
         past = self.keys.shape[2]
         length = past + key_states.shape[2]
-        if self._buffers is None or self._buffers[0].shape[2] < length or not self._is_view():
+        if self._buffers is None or not all(
+            _can_hold(buffer, old, length) for buffer, old in zip(self._buffers, states)
+        ):
             room = max(2 * length, _MIN_ROOM)
-            self._buffers = tuple(
-                _with_room(states, new, room) for states, new in ((self.keys, key_states), (self.values, value_states))
-            )
-        for buffer, states in zip(self._buffers, (key_states, value_states)):
-            buffer[:, :, past:length] = states
+            self._buffers = tuple(_with_room(old, room) for old in states)
+        for buffer, new in zip(self._buffers, new_states):
+            buffer[:, :, past:length] = new
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
         return self.keys, self.values
 
-    def _is_view(self) -> bool:
-        # Cropping keeps the view; selecting or repeating sequences, or moving to another device, replaces the tensors.
-        return self.keys.data_ptr() == self._buffers[0].data_ptr() and self.keys.shape[0] == self._buffers[0].shape[0]
+    def reset(self) -> None:
+        super().reset()
+        self._buffers = None
+
+    def offload(self) -> None:
+        super().offload()
+        self._buffers = None
 
 
-def _with_room(states: torch.Tensor, new: torch.Tensor, room: int) -> torch.Tensor:
-    buffer = new.new_empty(*new.shape[:2], room, new.shape[3])
+def _follows_on(new: torch.Tensor, states: torch.Tensor) -> bool:
+    return (new.dtype, new.device, new.shape[:2], new.shape[3:]) == (
+        states.dtype,
+        states.device,
+        states.shape[:2],
+        states.shape[3:],
+    )
+
+
+def _can_hold(buffer: torch.Tensor, states: torch.Tensor, length: int) -> bool:
+    # Cropping keeps the view; selecting or repeating sequences, or moving to another device, replaces the tensors.
+    is_view = states.data_ptr() == buffer.data_ptr() and states.stride() == buffer.stride()
+    is_whole = states.shape[:2] == buffer.shape[:2] and states.shape[3] == buffer.shape[3]
+    is_writable = torch.is_inference_mode_enabled() or not buffer.is_inference()
+    return is_view and is_whole and is_writable and buffer.shape[2] >= length
+
+
+def _with_room(states: torch.Tensor, room: int) -> torch.Tensor:
+    buffer = states.new_empty(*states.shape[:2], room, states.shape[3])
     buffer[:, :, : states.shape[2]] = states
     return buffer
 
