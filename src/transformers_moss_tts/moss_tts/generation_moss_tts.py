@@ -26,7 +26,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from ..compatibility import CACHE_NAME, takes_either_cache_name
-from ..modules.few_row_linear import ready_weights
+from ..modules.small_batch_linear import small_batch_linears
 from .frame_streamer import MossTTSFrameStreamer
 from .frames import split_audio_codes
 from .generated_sequences import GeneratedSequences
@@ -348,7 +348,7 @@ class MossTTSGenerationMixin(GenerationMixin):
             else self.__call__
         )
         # *************** MOSS-TTS specific ***************
-        with ready_weights(self.modules_read_a_step, len(input_ids)):
+        with small_batch_linears(self, self.modules_read_a_step, len(input_ids)):
             # =============================================
             outputs = self._prefill(input_ids, generation_config, model_kwargs)
             while True:

@@ -23,7 +23,7 @@ from transformers.utils import auto_docstring, can_return_tuple
 from ..compatibility import takes_past_key_values
 from ..loading.checkpoint import adapter_options
 from ..loading.weight_files import check_adapter
-from ..modules.few_row_linear import FewRowLinear, has_plain_weight, use_few_row_linears
+from ..modules.small_batch_linear import is_plain_linear
 from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
 from ..moss_tts.outputs import MossTTSOutputWithPast
 from .configuration_moss_tts_delay import MossTTSDelayConfig
@@ -70,9 +70,8 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin
         num_codes = config.audio_vocab_size + 1
         self.language_model = Qwen3Model(config.language_config)
         self.audio_embedding = MossTTSAudioEmbedding(config.n_vq, num_codes, config.hidden_size)
-        self.text_head = FewRowLinear(config.hidden_size, config.vocab_size, bias=False)
-        self.audio_heads = FewRowLinear(config.hidden_size, config.n_vq * num_codes, bias=False)
-        use_few_row_linears(self.language_model)
+        self.text_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.audio_heads = nn.Linear(config.hidden_size, config.n_vq * num_codes, bias=False)
         self.generation_config = self.default_generation_config(config)
         self.register_load_state_dict_pre_hook(take_released_names)
         self.post_init()
@@ -175,7 +174,7 @@ class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin
     def _text_logits(self, hidden_states: torch.Tensor, tokens: torch.LongTensor | None) -> torch.Tensor:
         if tokens is None:
             return self.text_head(hidden_states)
-        if not has_plain_weight(self.text_head):
+        if not is_plain_linear(self.text_head):
             return self.text_head(hidden_states)[..., tokens]
         return nn.functional.linear(hidden_states, self.text_head.weight[tokens])
 

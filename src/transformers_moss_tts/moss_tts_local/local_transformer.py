@@ -23,8 +23,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Qwen3RMSNorm, eager_attention_forward
 
-from ..modules.few_row_linear import JoinedLinears
 from ..modules.rotary import apply_rotary_embedding, rotary_embedding
+from ..modules.small_batch_linear import joined_linears
 
 
 class LocalCache:
@@ -128,10 +128,8 @@ class MossTTSLocalRMSNorm(Qwen3RMSNorm):
         return nn.functional.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
 
 
-class MossTTSLocalQwen3Attention(JoinedLinears, Qwen3Attention):
+class MossTTSLocalQwen3Attention(Qwen3Attention):
     """Qwen3's attention without positions."""
-
-    joined_linears = ("q_proj", "k_proj", "v_proj")
 
     def __init__(self, config: Qwen3Config, layer_idx: int):
         super().__init__(config, layer_idx)
@@ -142,7 +140,8 @@ class MossTTSLocalQwen3Attention(JoinedLinears, Qwen3Attention):
         self, hidden_states: torch.Tensor, mask: torch.Tensor | None, cache: LocalCache | StaticLocalCache | None
     ) -> torch.Tensor:
         shape = (*hidden_states.shape[:2], -1, self.head_dim)
-        query, key, value = (states.view(shape) for states in self.multiply_joined(hidden_states))
+        projected = joined_linears(hidden_states, self.q_proj, self.k_proj, self.v_proj)
+        query, key, value = (states.view(shape) for states in projected)
         query, key, value = self.q_norm(query).transpose(1, 2), self.k_norm(key).transpose(1, 2), value.transpose(1, 2)
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
@@ -152,11 +151,9 @@ class MossTTSLocalQwen3Attention(JoinedLinears, Qwen3Attention):
         return self.o_proj(attended.flatten(2))
 
 
-class MossTTSLocalQwen3MLP(JoinedLinears, Qwen3MLP):
-    joined_linears = ("gate_proj", "up_proj")
-
+class MossTTSLocalQwen3MLP(Qwen3MLP):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        gate, up = self.multiply_joined(hidden_states)
+        gate, up = joined_linears(hidden_states, self.gate_proj, self.up_proj)
         return self.down_proj(self.act_fn(gate) * up)
 
 

@@ -26,7 +26,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import auto_docstring, can_return_tuple
 
 from ..compatibility import takes_past_key_values
-from ..modules.few_row_linear import FewRowModule, JoinedLinears, few_row_linear, use_few_row_linears
+from ..modules.small_batch_linear import TiedLinear, joined_linears
 from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
 from ..moss_tts.outputs import MossTTSOutputWithPast
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
@@ -51,7 +51,7 @@ class MossTTSLocalPreTrainedModel(MossTTSPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
-        if isinstance(module, MossTTSLocalTiedHead):
+        if isinstance(module, TiedLinear):
             init.normal_(module.weight, std=self.config.initializer_range)
 
 
@@ -192,10 +192,8 @@ class MossTTSLocalFrameModel(MossTTSLocalPreTrainedModel):
         return self.embed_stream(stream, labels.masked_fill(is_ignored, 0)).masked_fill(is_ignored[..., None], 0)
 
 
-class MossTTSLocalV1Adapter(JoinedLinears, nn.Module):
+class MossTTSLocalV1Adapter(nn.Module):
     """SwiGLU between the backbone's width and the local transformer's."""
-
-    joined_linears = ("gate_proj", "up_proj")
 
     def __init__(self, d_in: int, width: int, d_out: int):
         super().__init__()
@@ -204,7 +202,7 @@ class MossTTSLocalV1Adapter(JoinedLinears, nn.Module):
         self.down_proj = nn.Linear(width, d_out, bias=False)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        gate, up = self.multiply_joined(hidden_states)
+        gate, up = joined_linears(hidden_states, self.gate_proj, self.up_proj)
         return self.down_proj(nn.functional.silu(gate) * up)
 
 
@@ -253,7 +251,6 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
         )
         sizes = [config.vocab_size] + [num_codes] * config.n_vq
         self.lm_heads = nn.ModuleList(nn.Linear(config.hidden_size, size, bias=False) for size in sizes)
-        use_few_row_linears(self)
         self.generation_config = self.default_generation_config(config)
         self.post_init()
 
@@ -300,20 +297,6 @@ class MossTTSLocalV1Model(MossTTSLocalFrameModel, MossTTSLocalV1GenerationMixin)
         return local.num_hidden_layers, local.num_key_value_heads, 1 + self.config.n_vq, local.head_dim
 
 
-class MossTTSLocalTiedHead(FewRowModule, nn.Module):
-    """
-    Scores by the entries of an embedding, whose weight it shares. Not an `nn.Linear`: adapters would be merged into the embedding
-    too, and quantizers would untie the two.
-    """
-
-    def __init__(self, in_features: int, out_features: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_features, in_features))
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return few_row_linear(hidden_states, self.weight)
-
-
 @auto_docstring(
     custom_intro="MOSS-TTS-Local v1.5: heads tied to embeddings, and one decision, to go on or to stop, in place of text."
 )
@@ -331,16 +314,13 @@ class MossTTSLocalModel(MossTTSLocalFrameModel, MossTTSLocalGenerationMixin):
         config.gpt2_config._attn_implementation = config.language_config._attn_implementation
         self.local_transformer = MossTTSLocalGPT2Transformer(config.gpt2_config)
         self.audio_embeddings = nn.ModuleList(nn.Embedding(config.audio_vocab_size, hidden_size) for _ in range(n_vq))
-        self.audio_lm_heads = nn.ModuleList(
-            MossTTSLocalTiedHead(hidden_size, config.audio_vocab_size) for _ in range(n_vq)
-        )
+        self.audio_lm_heads = nn.ModuleList(TiedLinear(hidden_size, config.audio_vocab_size) for _ in range(n_vq))
         self.text_lm_head = nn.Linear(hidden_size, config.vocab_size, bias=False)
         self._tied_weights_keys = {"text_lm_head.weight": "transformer.embed_tokens.weight"} | {
             f"audio_lm_heads.{k}.weight": f"audio_embeddings.{k}.weight" for k in range(n_vq)
         }
         if config.local_text_head_mode == "binary":
             self.local_text_lm_head = nn.Linear(hidden_size, 2, bias=False)
-        use_few_row_linears(self)
         self.generation_config = self.default_generation_config(config)
         self.post_init()
 
