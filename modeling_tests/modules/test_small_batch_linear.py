@@ -246,9 +246,9 @@ def test_a_generation_hears_weights_that_were_loaded_while_another_one_runs(make
 @pytest.mark.parametrize("make", [tiny_tts, tiny_local, tiny_local_v1])
 def test_generations_in_threads_equal_single_ones(make):
     model = make()
-    sizes = [1, 4, 2, 8, 1, 3]
+    sizes = [1, 4, 8, 1]
     options = [
-        {**tiny_prompts(model.config, *[7] * size, seed=seed), "max_new_tokens": 10, "seed": seed, "do_sample": True}
+        {**tiny_prompts(model.config, *[7] * size, seed=seed), "max_new_tokens": 6, "seed": seed, "do_sample": True}
         for seed, size in enumerate(sizes)
     ]
     expected = [model.generate(**each) for each in options]
