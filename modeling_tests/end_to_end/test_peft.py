@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from transformers import (
     TrainingArguments,
     pipeline,
 )
+from transformers.generation.streamers import BaseStreamer
 
 from transformers_moss_tts import (
     MossTTSDelayModel,
@@ -178,6 +180,38 @@ def test_one_base_speaks_as_two_speakers(source, speakers):
         model.set_adapter(name)
         assert torch.equal(scores(model, batch), expected[name])
     assert torch.equal(scores(model.unload(), batch), expected["base"])
+
+
+def test_an_adapter_that_is_loaded_while_another_generation_runs_is_heard(source, tmp_path):
+    processor = PROCESSORS[source.name](
+        AutoTokenizer.from_pretrained(source), model_config=AutoConfig.from_pretrained(source)
+    )
+    inputs = processor(text="Hello there.")
+    part = "language_model" if source.name == "moss_tts_delay" else "local_transformer"
+    targets = rf"{part}\..*(q_proj|gate_proj|up_proj|c_attn)"
+    adapter = random_adapter(source, tmp_path, 0, target_modules=targets, lora_alpha=64)
+    expected = PeftModel.from_pretrained(load(source), adapter).generate(**inputs, **GREEDY)
+    served, spoken = load(source), []
+    assert not torch.equal(served.generate(**inputs, **GREEDY), expected)
+
+    class Adapt(BaseStreamer):
+        steps = 0
+
+        def put(self, step):
+            self.steps += 1
+            if self.steps == 3:
+                thread = threading.Thread(target=self.load_and_generate)
+                thread.start()
+                thread.join()
+
+        def end(self):
+            pass
+
+        def load_and_generate(self):
+            spoken.append(PeftModel.from_pretrained(served, adapter).generate(**inputs, **GREEDY))
+
+    served.generate(**inputs, **GREEDY, streamer=Adapt())
+    assert torch.equal(spoken[0], expected)
 
 
 @needs_peft_of_transformers
