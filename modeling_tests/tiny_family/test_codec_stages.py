@@ -28,6 +28,8 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(codec_stages, "ENCODER", ((64, 2, 1, 64),) * 4)
     monkeypatch.setattr(codec_stages, "DECODER", ((64, 2, 1, 64),) * 4)
     monkeypatch.setattr(codec_stages, "be_modest", lambda: None)
+    # The trainer's own tests look at the pictures.
+    monkeypatch.setattr("transformers_moss_tts.training.codec.trainer.draw_spectrograms", lambda *arguments: None)
     config = codec_stages.build_config()
     config.quantizer_kwargs |= {"num_quantizers": 4, "codebook_size": 32}
     monkeypatch.setattr(codec_stages, "build_config", lambda: config)
@@ -56,6 +58,7 @@ def test_stages_follow_each_other_and_go_on_where_they_stopped(small, monkeypatc
     assert [line["step"] for line in lines] == [1, 2, 3]
     # The linear start has the pitch at once.
     assert lines[-1]["f0_accuracy"] > 0.8 and lines[-1]["mel_rmse"] > 0 and {"mel", "complex_stft"} <= set(lines[-1])
+    monkeypatch.setattr("examples.tiny_family.progress.LINE_SECONDS", 60)
     main([*run, "autoencoder", "--steps", "1", "--batch-size", "2"])
     main([*run, "codebooks"])
     main([*run, "decoder", "--steps", "2", "--batch-size", "2"])
