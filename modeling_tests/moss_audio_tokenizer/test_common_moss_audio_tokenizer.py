@@ -54,6 +54,12 @@ class MossAudioTokenizerModelTest(ModelTesterMixin, unittest.TestCase):
         for one, other in zip(as_tuple, as_dict.to_tuple()):
             torch.testing.assert_close(one, other)
 
+    @unittest.skip(
+        "Writes a file without one weight of the model, which is refused. loading/test_checkpoint.py has such files."
+    )
+    def test_model_weights_reload_no_missing_tied_weights(self):
+        pass
+
     @unittest.skip("The input is a waveform: there is no embedding table.")
     def test_model_get_set_embeddings(self):
         pass

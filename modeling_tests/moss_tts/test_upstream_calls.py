@@ -13,6 +13,8 @@
 # limitations under the License.
 """Calls of the released cards, apps and fine-tuning scripts, as they are written there."""
 
+import io
+
 import pytest
 import torch
 from released.stand_ins import GENERATORS
@@ -46,6 +48,13 @@ def test_the_loop_of_the_cards(released, name):
     assert type(audio) is torch.Tensor and audio.ndim == processor.audio_tokenizer.config.num_channels
     assert audio.shape[-1] % processor.audio_tokenizer.config.downsample_rate == 0 and audio.numel() > 0
     assert torch.equal(audio, message) and type(message * 2) is torch.Tensor
+    # What is stored is a plain tensor.
+    for result in (outputs, message):
+        stored = io.BytesIO()
+        torch.save(result, stored)
+        stored.seek(0)
+        loaded = torch.load(stored, weights_only=True)
+        assert type(loaded) is torch.Tensor and torch.equal(loaded, result)
 
 
 def test_recordings_to_codes_and_back(processor, tone, tmp_path):

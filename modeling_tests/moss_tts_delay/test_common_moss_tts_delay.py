@@ -68,6 +68,12 @@ class MossTTSDelayModelTest(ModelTesterMixin, unittest.TestCase):
     def test_inputs_embeds(self):
         pass
 
+    @unittest.skip(
+        "Writes a file without one weight of the model, which is refused. loading/test_checkpoint.py has such files."
+    )
+    def test_model_weights_reload_no_missing_tied_weights(self):
+        pass
+
     @unittest.skip("Leaves `pad_token_id` at a default that the tiny vocabulary has not, which is refused.")
     def test_model_forward_default_config_values(self):
         pass

@@ -38,6 +38,10 @@ class GeneratedSequences(torch.Tensor):
     def __iter__(self):
         return (self[index] for index in range(len(self)))
 
+    def __reduce_ex__(self, protocol):
+        # As a plain tensor, so that `torch.load` reads it without this class.
+        return self.as_subclass(torch.Tensor).__reduce_ex__(protocol)
+
     def __deepcopy__(self, memo) -> "GeneratedSequences":
         return self.clone()
 

@@ -42,6 +42,10 @@ class DecodedAudio(torch.Tensor):
         """The waveform alone. Instead: the tensor that `decode` returns."""
         return [self.as_subclass(torch.Tensor)]
 
+    def __reduce_ex__(self, protocol):
+        # As a plain tensor, so that `torch.load` reads it without this class.
+        return self.as_subclass(torch.Tensor).__reduce_ex__(protocol)
+
     def __deepcopy__(self, memo) -> "DecodedAudio":
         return self.clone().as_subclass(DecodedAudio)
 
