@@ -83,7 +83,7 @@ def build_generator(tokenizer: PreTrainedTokenizerFast) -> MossTTSDelayModel:
             "audio_start": 2.0,
             "im_end": 2.0,
             "audio_assistant_gen_slot": 0.5,
-            "audio_assistant_delay_slot": 0.2,
+            "audio_assistant_delay_slot": 0.1,
         }
         for name, wish in wishes.items():
             model.text_head.weight[getattr(config, f"{name}_token_id"), 0] = wish

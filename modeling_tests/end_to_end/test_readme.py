@@ -35,7 +35,8 @@ def test_every_block_runs(tmp_path):
     (tmp_path / "sentences.txt").write_text("Hello there.\n")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) > 8
-    program = "\n".join(blocks)
+    # Of random weights some generations have no frame: with a seed it is the same ones each time.
+    program = "\n".join(["from transformers import set_seed\n\nset_seed(0)", *blocks])
     for name, replacement in REPLACED.items():
         assert name in program
         program = re.sub(rf'{re.escape(name)}(?=["\W])', replacement, program)
