@@ -160,7 +160,7 @@ def test_alone_and_in_a_padded_batch_give_the_same_codes(model):
 @torch.no_grad()
 def test_compiled_streaming_step(model, codes):
     expected = all_at_once(model.decode, codes).audio
-    step = torch.compile(model.decode, fullgraph=True, dynamic=False)
+    step = torch.compile(model.decode, fullgraph=True, dynamic=False, backend="aot_eager")
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     cache = model.init_cache("decoder", batch_size=2)
@@ -172,7 +172,7 @@ def test_compiled_streaming_step(model, codes):
 @torch.no_grad()
 def test_compiled_streaming_step_of_the_encoder(model, waves):
     expected = all_at_once(model.encode, waves).audio_codes
-    step = torch.compile(model.encode, fullgraph=True, dynamic=False)
+    step = torch.compile(model.encode, fullgraph=True, dynamic=False, backend="aot_eager")
     torch._dynamo.reset()
     cache = model.init_cache("encoder", batch_size=2)
     parts = waves.split(model.config.downsample_rate, dim=-1)
