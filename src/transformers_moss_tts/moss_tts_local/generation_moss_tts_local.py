@@ -16,41 +16,19 @@
 
 from typing import Any, ClassVar
 
-import torch
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation import GenerationConfig
 
-from ..compatibility import CACHE_NAME
-from ..moss_tts.frame_streamer import MossTTSFrameStreamer
-from ..moss_tts.generation_moss_tts import FrameSampler, MossTTSGenerationMixin
-from ..moss_tts.sampling import StepSampler
+from ..moss_tts.frame_generation import FrameGenerationMixin
 
 
-class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
+class MossTTSLocalGenerationMixin(FrameGenerationMixin):
     """
     `generate` for MossTTSLocal v1.5. With a `compile_config` the local transformer runs compiled, which takes seconds once for
     every batch size.
     """
 
     default_variant: ClassVar[str] = "MOSS-TTS-Local-Transformer-v1.5"
-    # What the repetition penalty looks at: the prompt too, or what was generated alone; and whether it holds where the best
-    # code is taken.
-    penalizes_prompt: bool = False
-    penalizes_greedy: bool = True
-    # Whether the step that ends the audio has codes, which mean nothing, or pads.
-    end_step_has_codes: bool = False
-
-    @staticmethod
-    def end_token_id(config: PreTrainedConfig) -> int:
-        return config.audio_end_token_id
-
-    def new_sampler(self, input_ids: torch.LongTensor, generation_config: GenerationConfig) -> "LocalSampler":
-        return LocalSampler(self, input_ids, generation_config)
-
-    @staticmethod
-    def text_candidates(config: PreTrainedConfig) -> list[int] | None:
-        """Text tokens that a frame may have, in the order of a binary head; `None` for the whole vocabulary."""
-        return [config.audio_assistant_gen_slot_token_id, config.audio_end_token_id]
 
     def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any):
         for name in ("n_vq_for_inference", "text_repetition_penalty"):
@@ -60,15 +38,6 @@ class MossTTSLocalGenerationMixin(MossTTSGenerationMixin):
                     f"{self.config.n_vq} codebooks and decides between two text tokens."
                 )
         return super()._prepare_generation_config(generation_config, **kwargs)
-
-    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
-        # Without the warning that nothing is compiled: the local transformer is, whatever cache the backbone has.
-        cache = model_kwargs.get(CACHE_NAME)
-        return (
-            cache is not None
-            and cache.is_compileable
-            and super()._valid_auto_compile_criteria(model_kwargs, generation_config)
-        )
 
 
 class MossTTSLocalV1GenerationMixin(MossTTSLocalGenerationMixin):
@@ -91,108 +60,9 @@ class MossTTSLocalV1GenerationMixin(MossTTSLocalGenerationMixin):
     def text_candidates(config: PreTrainedConfig) -> list[int] | None:
         return None
 
-    def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any):
-        generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
-        count = generation_config.n_vq_for_inference
-        if count is not None and not 1 <= count <= self.config.n_vq:
-            raise ValueError(f"`n_vq_for_inference` must be between 1 and {self.config.n_vq}, got {count}.")
-        return generation_config, model_kwargs | {"n_vq_for_inference": count}
-
-    def split_audio_codes(
-        self, sequences: torch.LongTensor, prompt_length: int, generation_config: GenerationConfig
-    ) -> tuple[list[torch.LongTensor], list[torch.LongTensor]]:
-        parts = super().split_audio_codes(sequences, prompt_length, generation_config)
-        count = generation_config.n_vq_for_inference
-        return tuple([codes[:, :count] for codes in part] for part in parts)
-
-    def _sample(self, input_ids, logits_processor, stopping_criteria, generation_config, streamer=None, **kwargs):
-        if isinstance(streamer, MossTTSFrameStreamer) and generation_config.n_vq_for_inference is not None:
-            streamer.num_codebooks = generation_config.n_vq_for_inference
-        return super()._sample(
-            input_ids, logits_processor, stopping_criteria, generation_config, streamer=streamer, **kwargs
-        )
-
-
-class LocalSampler(FrameSampler):
-    """Samples the streams of a step one after the other: a pass of the local transformer each, with a cache over the frame."""
-
-    def __init__(self, model, input_ids: torch.LongTensor, generation_config: GenerationConfig):
-        super().__init__(input_ids, generation_config)
-        self.model = model
-        self.config = config = model.config
-        self.num_codebooks = getattr(generation_config, "n_vq_for_inference", None) or config.n_vq
-        candidates = model.text_candidates(config)
-        self.candidates = None if candidates is None else input_ids.new_tensor(candidates)
-        self.keeps_scores = generation_config.output_logits
-        history = input_ids if model.penalizes_prompt else input_ids[:, :0]
-        self.tokens = StepSampler(config, generation_config, history, list(range(config.n_vq)))
-        is_greedy = not generation_config.do_sample or generation_config.audio_temperature == 0
-        if is_greedy and not model.penalizes_greedy:
-            self.tokens.forget()
-        self.cache, self.local_step = model.new_local_cache(), model.local_step
-        if generation_config.compile_config is not None and not generation_config.disable_compile:
-            self.cache = model.new_static_local_cache(len(input_ids))
-            self.local_step = model.compiled_local_step(generation_config.compile_config)
-        self.ended = torch.zeros_like(input_ids[:, 0, 0], dtype=torch.bool)
-        self.needs_text = torch.zeros((), dtype=torch.bool, device=input_ids.device)
-
-    def next_step(self, outputs) -> torch.LongTensor:
-        if torch.compiler.is_compiling():
-            return self._sample_step(outputs)
-        # Hundreds of small operations, each cheaper where nothing is kept for gradients; the copy is an ordinary tensor.
-        with torch.inference_mode():
-            step = self._sample_step(outputs)
-        return step.clone()
-
-    def end(self, is_stopped: torch.BoolTensor) -> None:
-        self.ended = self.ended | is_stopped
-
-    def _sample_step(self, outputs) -> torch.LongTensor:
-        model, config = self.model, self.config
-        self.cache.reset()
-        # A copy lies in memory like the other inputs: one compiled step serves all.
-        state = outputs.last_hidden_state[:, -1].clone(memory_format=torch.contiguous_format)
-        state = self.local_step(state, self.cache)
-        scores = model.text_scores(state).float()
-        if self.candidates is not None and scores.shape[-1] != len(self.candidates):
-            scores = scores[..., self.candidates]
-        text = self._sample_text(scores)
-        codes, kept = [], []
-        token = text
-        for codebook in range(self.num_codebooks):
-            # The stream before the codebook has the codebook's number: stream 0 is text.
-            if codebook + model.first_audio_position > 0:
-                state = self.local_step(model.embed_stream(codebook, token), self.cache)
-            audio_scores = model.audio_scores(codebook, state).float()
-            audio_scores[:, config.audio_pad_code :] = float("-inf")
-            token = self.tokens.sample_codes(audio_scores[:, None], slice(codebook, codebook + 1))[:, 0]
-            codes.append(token)
-            kept.append(audio_scores)
-        if self.keeps_scores:
-            outputs.logits, outputs.audio_logits = scores[:, None], torch.stack(kept, dim=1)[:, None]
-        return self._step_of(text, torch.stack(codes, dim=1))
-
-    def _sample_text(self, scores: torch.Tensor) -> torch.LongTensor:
-        end = self.config.audio_end_token_id
-        if self.num_steps < self.min_steps:
-            tokens = (
-                torch.arange(scores.shape[-1], device=scores.device) if self.candidates is None else self.candidates
-            )
-            scores = scores.masked_fill(tokens == end, float("-inf"))
-        text = self.tokens.sample_text(scores, self.candidates)
-        return text.new_full(text.shape, end) if self.num_steps == self.forced_end else text
-
-    def _step_of(self, text: torch.LongTensor, codes: torch.LongTensor) -> torch.LongTensor:
-        config = self.config
-        codes = torch.nn.functional.pad(codes, (0, config.n_vq - self.num_codebooks))
-        is_end = text == config.audio_end_token_id
-        is_silent = self.ended if self.model.end_step_has_codes else self.ended | is_end
-        codes = codes.masked_fill(is_silent[:, None], config.audio_pad_code)
-        step = torch.cat([text.masked_fill(self.ended, config.pad_token_id)[:, None], codes], dim=1)
-        self.tokens.remember(step)
-        self.ended = self.ended | is_end
-        self.num_steps += 1
-        return step
+    @staticmethod
+    def silent_code(config: PreTrainedConfig) -> int:
+        return 0
 
 
 __all__ = ["MossTTSLocalGenerationMixin", "MossTTSLocalV1GenerationMixin"]
