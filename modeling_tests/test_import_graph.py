@@ -23,7 +23,7 @@ ALLOWED = {
     "evaluation": {PACKAGE, "audio_io", "utils", "loading", "bundled_models"},
     "training": {PACKAGE, *MODELS, "audio_io", "utils", "loading", "compatibility"},
     "hub": {PACKAGE, "moss_audio_tokenizer", "loading", "utils"},
-    "speech": {PACKAGE, "audio_io", "utils"},
+    "speech": {PACKAGE, *MODELS, "audio_io", "utils"},
 }
 
 

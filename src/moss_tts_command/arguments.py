@@ -88,6 +88,14 @@ examples:
 The token is the one of `hf auth login`, or of the variable HF_TOKEN. Started again after a failure, it goes on where it was.
 
 {_EXIT_CODES}"""
+_VOICE_EPILOG = f"""\
+examples:
+  moss-tts voice create anna.wav -o anna.safetensors --text "What she says." --consent "Anna, by mail, 2026-05-01"
+  moss-tts voice list voices/
+  moss-tts voice show anna.safetensors
+  moss-tts "Hello there." -o hello.wav --reference anna.safetensors
+
+{_EXIT_CODES}"""
 
 
 def complete(arguments: list[str]) -> list[str]:
@@ -158,7 +166,7 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         action="append",
-        help="recording of the voice to clone, file or URL; given again for the further speakers of a dialogue",
+        help="recording of the voice to clone, file or URL, or file of a voice; given again for the further speakers of a dialogue",
     )
     parser.add_argument("--language", help='name of the language, for example "English"')
     parser.add_argument("--duration", type=_positive, help="length wanted, in seconds")
@@ -223,6 +231,32 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--message", help="summary of the commit")
 
 
+def _add_voice(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    create = actions.add_parser("create", help="keeps the voice of recordings in a file")
+    create.add_argument("recordings", nargs="+", metavar="RECORDING", help="file or URL; several of one speaker")
+    create.add_argument("-o", "--output", type=Path, required=True, help="file that ends with .safetensors")
+    create.add_argument("--name", help="name of the voice; that of the first file by default")
+    create.add_argument("--text", action="append", help="what the recording says, for several given again for each")
+    create.add_argument("--language", help='name of the language, for example "English"')
+    create.add_argument("--licence", help="licence of the recordings")
+    create.add_argument("--consent", help="note on whose voice it is and that they agree")
+    create.add_argument(
+        "--setting", action="append", type=_setting, metavar="NAME=NUMBER", help="sampling that suits the voice"
+    )
+    create.add_argument("--model", help="generator whose codec encodes; the bundled one by default")
+    create.add_argument("--device", help="for example cpu, cuda, cuda:1; the fastest there is by default")
+    shown = actions.add_parser("list", help="lists the voices of a folder")
+    shown.add_argument("folder", nargs="?", type=Path, default=Path("."), help="the present one by default")
+    show = actions.add_parser("show", help="shows what is kept of a voice")
+    show.add_argument("voice", type=Path, help="file of a voice")
+
+
+def _setting(value: str) -> tuple[str, float]:
+    name, _, number = value.partition("=")
+    return name, float(number)
+
+
 def _positive(value: str) -> float:
     number = float(value)
     if not 0 < number < math.inf:
@@ -250,6 +284,7 @@ COMMANDS = {
     "speak": ("speaks a text", _SPEAK_EPILOG, _add_speak),
     "evaluate": ("measures a generator or a codec, or compares two measurements", _EVALUATE_EPILOG, _add_evaluate),
     "upload": ("uploads a folder to a model repository of the Hub", _UPLOAD_EPILOG, _add_upload),
+    "voice": ("keeps voices in files, lists and shows them", _VOICE_EPILOG, _add_voice),
 }
 
 __all__ = ["COMMANDS", "SCORERS", "SUITE_OPTIONS", "build_parser", "complete"]

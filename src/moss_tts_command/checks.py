@@ -23,6 +23,7 @@ from .arguments import SUITE_OPTIONS
 
 # As `transformers_moss_tts.audio_io.save_audio` writes.
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+VOICE_SUFFIX = ".safetensors"
 # Options of `evaluate` that a comparison has too.
 _OF_COMPARISONS = {"command", "compare", "output", "quiet"}
 
@@ -42,7 +43,7 @@ def _check_speak(args: argparse.Namespace) -> None:
         _check_file(args.text_file, "--text-file")
     if args.text is not None and not args.text.strip():
         raise ValueError("There is nothing to say: the text is empty.")
-    references = [name for name in args.reference or [] if not name.startswith(("http://", "https://", "data:"))]
+    references = [name for name in args.reference or [] if not is_remote(name)]
     for name in references:
         _check_file(name, "--reference")
     if args.output.suffix.lower() not in AUDIO_SUFFIXES:
@@ -87,12 +88,36 @@ def _check_suite(args: argparse.Namespace) -> None:
         _check_file(args.voices, "--voices")
 
 
+def is_remote(name: str) -> bool:
+    """Whether an audio is a URL or a data URI, and no file."""
+    return name.lower().startswith(("http://", "https://", "data:"))
+
+
 def _check_upload(args: argparse.Namespace) -> None:
     if not args.folder.is_dir():
         raise ValueError(f"There is no folder {str(args.folder)!r} to upload.")
 
 
-_CHECKS = {"speak": _check_speak, "evaluate": _check_evaluate, "upload": _check_upload}
+def _check_voice(args: argparse.Namespace) -> None:
+    if args.action == "list" and not args.folder.is_dir():
+        raise ValueError(f"There is no folder {str(args.folder)!r} of voices.")
+    if args.action == "show":
+        _check_file(str(args.voice), "voice show")
+    if args.action != "create":
+        return
+    for name in args.recordings:
+        if not is_remote(name):
+            _check_file(name, "voice create")
+    if args.output.suffix.lower() != VOICE_SUFFIX:
+        raise ValueError(f"`--output` must end with {VOICE_SUFFIX}, got {str(args.output)!r}.")
+    if args.output.is_dir():
+        raise ValueError(f"`--output` is the folder {str(args.output)!r}: give the name of a file in it.")
+    if len(args.text or args.recordings) != len(args.recordings):
+        raise ValueError(f"Give `--text` for each of the {len(args.recordings)} recordings, or for none.")
+    _check_writable(args.output.parent)
+
+
+_CHECKS = {"speak": _check_speak, "evaluate": _check_evaluate, "upload": _check_upload, "voice": _check_voice}
 
 
 def _given(args: argparse.Namespace) -> set[str]:
@@ -118,4 +143,4 @@ def _check_writable(folder: Path) -> None:
         raise ValueError(f"`--output` lies in {str(existing)!r}, where you may not write.")
 
 
-__all__ = ["AUDIO_SUFFIXES", "check"]
+__all__ = ["AUDIO_SUFFIXES", "VOICE_SUFFIX", "check", "is_remote"]

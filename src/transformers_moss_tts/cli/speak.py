@@ -28,6 +28,8 @@ from transformers.utils import logging
 from ..audio_io import load_audio, save_audio
 from ..bundled_models import bundled_model
 from ..loading.checkpoints import load_generator
+from ..moss_tts.voice import Voice, settings_of
+from ..moss_tts.voice_file import VOICE_SUFFIX
 from ..utils.text_files import decode_text, read_text
 
 
@@ -56,17 +58,20 @@ def run(args: Namespace) -> None:
         RuntimeError: if the checkpoint is damaged, nothing was spoken, or the speech was cut and `allow_cut` is not set; in
             the last case the audio is written.
     """
-    text = _text(args)
+    text, voices = _text(args), []
     for reference in args.reference or []:
         # What cannot be read is known before the model is loaded; a download is not made twice.
-        if not reference.startswith(("http://", "https://")):
+        if reference.lower().endswith(VOICE_SUFFIX):
+            voices.append(Voice.load(reference))
+        elif not reference.startswith(("http://", "https://")):
             load_audio(reference, 16000)
     # The bar of the frames is the one to watch.
     logging.disable_progress_bar()
     model, processor = load_generator(args.model or bundled_model(), args.device)
-    inputs = processor(text=text, reference=args.reference, language=args.language, duration_seconds=args.duration)
+    language = args.language or next((voice.language for voice in voices if voice.language), None)
+    inputs = processor(text=text, reference=args.reference, language=language, duration_seconds=args.duration)
     frames = None if args.duration is None else round(args.duration * processor.frame_rate)
-    options: dict[str, Any] = {
+    options: dict[str, Any] = settings_of(voices) | {
         name: value for name in ("seed", "max_new_tokens") if (value := getattr(args, name)) is not None
     }
     start = time.perf_counter()

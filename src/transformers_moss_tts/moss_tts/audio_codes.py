@@ -26,6 +26,7 @@ from .generated_sequences import GeneratedSequences
 from .messages import Audio, is_codes
 from .outputs import MossTTSGenerateOutput
 from .upstream import DecodedAudio, UpstreamMixin
+from .voice import Voice, as_voice
 
 
 # Frames a second of the family's codecs, in Hz.
@@ -42,8 +43,8 @@ class AudioCodesMixin(UpstreamMixin):
 
     def encode_audio(self, audio: list[Audio], sampling_rate: int | None = None) -> list[torch.LongTensor]:
         """
-        Codes `(frames, n_vq)` of recordings, encoded as one batch after the family's loudness rule. Items that are codes
-        already are checked and returned; of codes with more codebooks, the first `n_vq`.
+        Codes `(frames, n_vq)` of recordings, encoded as one batch after the family's loudness rule. Items that are codes or
+        voices already are checked and returned; of codes with more codebooks, the first `n_vq`.
         """
         return self._encode_audio(audio, sampling_rate, {})
 
@@ -109,12 +110,22 @@ class AudioCodesMixin(UpstreamMixin):
         As [`encode_audio`]. Recordings of which `known` has the codes are not encoded again, and those of new ones are put
         there; none may last longer than `limit` seconds.
         """
-        recordings = {_key_of(item): item for item in audio if not is_codes(item)}
+        # Codes by the place of the item: voices have theirs.
+        given = {
+            place: self._check_codes(item) if is_codes(item) else self._codes_of_voice(voice, limit)
+            for place, item in enumerate(audio)
+            if is_codes(item) or (voice := as_voice(item)) is not None
+        }
+        recordings = {_key_of(item): item for place, item in enumerate(audio) if place not in given}
         fresh = {key: item for key, item in recordings.items() if key not in known}
         if fresh:
             waves = [self._load_recording(item, sampling_rate, limit) for item in fresh.values()]
             known |= zip(fresh, self._encode_waves(waves))
-        return [self._check_codes(item) if is_codes(item) else known[_key_of(item)] for item in audio]
+        return [given[place] if place in given else known[_key_of(item)] for place, item in enumerate(audio)]
+
+    def _codes_of_voice(self, voice: Voice, limit: float | None) -> torch.LongTensor:
+        voice.check_codec(self.audio_tokenizer, self.model_config)
+        return self._check_codes(voice.reference_codes(None if limit is None else int(limit * self.frame_rate)))
 
     def _load_recording(self, item: Audio, sampling_rate: int | None, limit: float | None) -> torch.FloatTensor:
         config, limits = self._codec().config, self.audio_limits
@@ -128,20 +139,24 @@ class AudioCodesMixin(UpstreamMixin):
 
     def _encode_joined(self, audio: list[Audio], sampling_rate: int | None) -> torch.LongTensor:
         """Codes `(frames, n_vq)` of recordings one behind the other; they are joined before they are encoded."""
-        if any(is_codes(item) for item in audio):
+        if any(is_codes(item) or as_voice(item) is not None for item in audio):
             return torch.cat(self.encode_audio(audio, sampling_rate))
         waves = [self._load_recording(item, sampling_rate, None) for item in audio]
         return self._encode_waves([torch.cat(waves, dim=1)])[0]
 
-    def _encode_waves(self, waves: list[torch.FloatTensor]) -> list[torch.LongTensor]:
+    def _encode_waves(
+        self, waves: list[torch.FloatTensor], num_quantizers: int | None = None
+    ) -> list[torch.LongTensor]:
+        """Codes of waveforms `(channels, samples)`, with the model's codebooks or so many."""
         codec = self._codec()
+        num_quantizers = num_quantizers or self.model_config.n_vq
         waves = [torch.from_numpy(normalize_loudness(wave.numpy())) for wave in waves]
         lengths = torch.tensor([wave.shape[1] for wave in waves])
         values = torch.nn.utils.rnn.pad_sequence([wave.T for wave in waves], batch_first=True).transpose(1, 2)
         mask = torch.arange(values.shape[2]) < lengths[:, None]
         with torch.inference_mode():
             encoded = codec.encode(
-                values.to(codec.device), padding_mask=mask.to(codec.device), num_quantizers=self.model_config.n_vq
+                values.to(codec.device), padding_mask=mask.to(codec.device), num_quantizers=num_quantizers
             )
         recordings = zip(encoded.audio_codes.permute(1, 2, 0).cpu(), encoded.audio_codes_lengths.tolist())
         return [codes[:length].clone() for codes, length in recordings]

@@ -72,9 +72,9 @@ class ConversationsMixin:
             text (`str` or `list[str]`, *optional*):
                 What to say. (Conversations may stand here too, as in the reference.)
             reference (audio or list, *optional*):
-                Recording of the voice to clone, anything [`~transformers_moss_tts.audio_io.load_audio`] reads, or its codes
-                `(frames, n_vq)`. A list gives the speakers S1, S2, ... (`None` for one without); for many texts a list with
-                an entry for each.
+                Recording of the voice to clone, anything [`~transformers_moss_tts.audio_io.load_audio`] reads, its codes
+                `(frames, n_vq)`, or a [`~transformers_moss_tts.speech.Voice`] or the path of one. A list gives the speakers S1,
+                S2, ... (`None` for one without); for many texts a list with an entry for each.
             language (`str`, *optional*):
                 Name of the language, for example "English".
             tokens (`int`, *optional*):
@@ -94,8 +94,8 @@ class ConversationsMixin:
                 A dialogue instead of a text, with `[S1]`, `[S2]`, ... before what each speaker says.
             voices (`dict` or `list`, *optional*):
                 Voices of the script's speakers, by speaker (`{"S1": ...}`) or in their order: a recording of each, or a pair of
-                the recording and what it says, or `None`. With their words the model goes on from the recordings, which keeps
-                voices best; without, it clones them.
+                the recording and what it says, or a [`~transformers_moss_tts.speech.Voice`], or `None`. With their words the
+                model goes on from the recordings, which keeps voices best; without, it clones them.
             sampling_rate (`int`, *optional*):
                 Rate in Hz of references that are arrays.
             kwargs:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .messages import Audio
+from .voice import as_voice
 
 
 _SPEAKER = re.compile(r"\[S([1-9]\d?)\]")
@@ -46,7 +47,8 @@ def read_dialogue(
 ) -> Dialogue:
     """
     Puts together a script, with `[S1]`, `[S2]`, ... before what each speaker says, and the speakers' voices: by speaker
-    (`{"S1": ...}`) or in their order, each a recording or a pair of a recording and its words, or `None`.
+    (`{"S1": ...}`) or in their order, each a recording or a pair of a recording and its words, or a voice that is kept, or
+    `None`. The words of voices that are kept count where there are words for all.
 
     Raises:
         TypeError: if the script is no string or the voices are neither.
@@ -61,6 +63,7 @@ def read_dialogue(
     given = _by_number(voices)
     if unknown := sorted(given.keys() - speakers):
         raise ValueError(f"`voices` has one of S{unknown[0]}, who says nothing in `script`.")
+    given = _with_kept_words(given)
     recordings, words = {}, {}
     for number, voice in sorted(given.items()):
         recordings[number], words[number] = voice if _has_words(voice) else (voice, None)
@@ -104,3 +107,13 @@ def _by_number(voices: Mapping[str, VoiceOfSpeaker | None] | list | None) -> dic
 
 def _has_words(voice: VoiceOfSpeaker) -> bool:
     return isinstance(voice, tuple) and len(voice) == 2 and isinstance(voice[1], str)
+
+
+def _with_kept_words(voices: dict[int, VoiceOfSpeaker]) -> dict[int, VoiceOfSpeaker]:
+    """The voices; those that are kept with their words, if so all of them have words."""
+    kept = {number: None if _has_words(voice) else as_voice(voice) for number, voice in voices.items()}
+    kept = {number: voice for number, voice in kept.items() if voice is not None}
+    has_all_words = all(voice.text for voice in kept.values()) and all(
+        _has_words(voice) for number, voice in voices.items() if number not in kept
+    )
+    return voices | {number: (voice, voice.text) if has_all_words else voice for number, voice in kept.items()}

@@ -23,10 +23,11 @@ import torch
 
 from ..audio_io import AudioInput, is_array_with_rate
 from .prompt import USER_FIELDS, UserText, check_characters
+from .voice import Voice
 
 
 # A recording, or its codes `(frames, n_vq)`.
-Audio = AudioInput | torch.LongTensor
+Audio = AudioInput | torch.LongTensor | Voice
 Message = dict[str, Any]
 
 SCALAR_FIELDS = tuple(field for field in USER_FIELDS if field != "reference")

@@ -13,7 +13,8 @@
 # limitations under the License.
 """What is built on `generate` and the codec for those who speak."""
 
+from ..moss_tts.voice import Voice
 from .sentences import iterate_sentences, split_sentences
 
 
-__all__ = ["iterate_sentences", "split_sentences"]
+__all__ = ["Voice", "iterate_sentences", "split_sentences"]

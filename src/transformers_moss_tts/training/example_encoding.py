@@ -25,6 +25,7 @@ import torch
 from datasets.utils.file_utils import xopen
 
 from ..audio_io import AudioInput, AudioLimits, TooLongError, audio_digest, is_remote, load_audio, read_audio_file
+from ..moss_tts.voice import as_voice
 from .code_cache import CodeCache
 from .collator import encode_sample, is_code_table
 
@@ -40,8 +41,8 @@ _SILENCE = 1e-3
 _TOLERANCE = (0.2, 0.05)
 
 
-class _SilentError(ValueError):
-    """A recording can be decoded, but holds nothing."""
+class _UnusableError(ValueError):
+    """A recording holds nothing, or a voice is of another codec."""
 
 
 class ExampleEncoder:
@@ -109,7 +110,7 @@ class ExampleEncoder:
                 "reference": references
                 and [r if r is None else self._look_up(r, waveforms, of_references) for r in references],
             }
-        except (_SilentError, TooLongError, TypeError) as error:
+        except (_UnusableError, TooLongError, TypeError) as error:
             return {"problem": str(error)}
         except (ValueError, OSError) as error:
             return {"broken": str(error)}
@@ -117,12 +118,25 @@ class ExampleEncoder:
     def _look_up(self, item: Any, waveforms: dict[str, np.ndarray], limits: AudioLimits) -> Any:
         if is_code_table(item):
             return item
+        if (voice := self._voice_codes(item, limits)) is not None:
+            return voice
         content = _fetch(item, limits)
         digest = audio_digest(content)
         codes = self._cached(digest)
         if codes is None and digest not in waveforms:
             waveforms[digest] = self._decode(content, item, limits)
         return digest if codes is None else codes
+
+    def _voice_codes(self, item: Any, limits: AudioLimits) -> np.ndarray | None:
+        """Codes of a voice that is kept, `None` for a recording."""
+        try:
+            if (voice := as_voice(_location_of(item))) is None:
+                return None
+            voice.check_codec(self.processor.audio_tokenizer, self.processor.model_config)
+        except ValueError as error:
+            raise _UnusableError(str(error)) from error
+        codes = voice.reference_codes(int(limits.max_duration * self.processor.frame_rate))
+        return codes[:, : self.n_vq].numpy().astype(np.int16)
 
     def _cached(self, digest: str) -> np.ndarray | None:
         codes = self.cache.load(digest)
@@ -138,7 +152,7 @@ class ExampleEncoder:
             kind = TooLongError if isinstance(error, TooLongError) else ValueError
             raise kind(f"{_name_of(item)}: {error}") from error
         if np.abs(waveform).max() < _SILENCE:
-            raise _SilentError(f"{_name_of(item)} is silent: it is never louder than -60 dB of full scale.")
+            raise _UnusableError(f"{_name_of(item)} is silent: it is never louder than -60 dB of full scale.")
         return waveform
 
     def _encode(self, waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
