@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transformers_moss_tts.moss_tts.sampling import TokenHistory, sample_tokens
+from transformers_moss_tts.moss_tts.sampling import TokenHistory, sample_tokens, sequence_seeds
 
 
 def plain_distribution(scores, history, penalty, temperature, top_k, top_p):
@@ -37,7 +37,8 @@ def plain_distribution(scores, history, penalty, temperature, top_k, top_p):
         (1.1, 0.9, 3, 0.3),
     ],
 )
-def test_distribution_equals_a_plain_computation(penalty, temperature, top_k, top_p):
+@pytest.mark.parametrize("has_own_numbers", [False, True])
+def test_distribution_equals_a_plain_computation(penalty, temperature, top_k, top_p, has_own_numbers):
     torch.manual_seed(0)
     batch_size, n_vq, num_codes, draws = 2, 3, 9, 20000
     logits = torch.randn(batch_size, n_vq, num_codes) * 2
@@ -46,7 +47,8 @@ def test_distribution_equals_a_plain_computation(penalty, temperature, top_k, to
     groups = [0, 1, 1]
     seen = TokenHistory(history, num_codes, groups)
     penalized = seen.penalize(logits, penalty)
-    drawn = sample_tokens(penalized.expand(draws, -1, -1, -1), temperature, top_k, top_p)
+    uniforms = torch.rand(draws, batch_size, n_vq) if has_own_numbers else None
+    drawn = sample_tokens(penalized.expand(draws, -1, -1, -1), temperature, top_k, top_p, uniforms)
     for row in range(batch_size):
         for codebook in range(n_vq):
             members = [k for k in range(n_vq) if groups[k] == groups[codebook]]
@@ -63,10 +65,22 @@ def test_temperature_zero_takes_the_best():
     assert torch.equal(sample_tokens(logits, 0, top_k=1, top_p=0.1), logits.argmax(-1))
 
 
-def test_generator_makes_it_repeatable():
-    logits = torch.randn(4, 30)
-    first, second = (sample_tokens(logits, 1.0, generator=torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first, second)
+def test_impossible_tokens_and_the_edges_of_the_numbers():
+    """The same numbers choose the same token where others are added that have no probability."""
+    logits = torch.tensor([2.0, 1.0])
+    uniforms = torch.tensor([0.0, 0.7, 0.8, torch.nextafter(torch.ones(()), torch.zeros(()))])
+    alone = sample_tokens(logits.expand(4, 2), 1.0, uniforms=uniforms)
+    assert alone.tolist() == [0, 0, 1, 1]
+    among = torch.full((4, 60000), float("-inf"))
+    among[:, [7, 5]] = logits
+    assert sample_tokens(among, 1.0, top_k=50, top_p=0.99, uniforms=uniforms).tolist() == [7, 7, 5, 5]
+
+
+def test_seeds_of_sequences():
+    assert sequence_seeds(-1, 2) == [2**64 - 1, 0]
+    assert sequence_seeds([3, 3], 2) == [3, 3]
+    with pytest.raises(ValueError, match="each of the 3 sequences, got 2"):
+        sequence_seeds([3, 3], 3)
 
 
 def test_history_grows():

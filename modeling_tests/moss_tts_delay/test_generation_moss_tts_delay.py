@@ -131,6 +131,21 @@ def test_seed_repeats_and_leaves_the_global_generator_alone(model):
     assert not torch.equal(model.generate(**inputs, max_new_tokens=30, seed=6), first)
 
 
+def test_a_seed_says_the_same_alone_and_in_a_batch(model):
+    """Also where another sequence is at its text, so that the scores of the whole vocabulary are computed."""
+    inputs = tiny_prompts(model.config, 9, 5, 7)
+    seeds = [11, 4, 11]
+    batch = model.generate(**inputs, max_new_tokens=40, seed=seeds, return_dict_in_generate=True)
+    for index, seed in enumerate(seeds):
+        prompt = inputs["input_ids"][index : index + 1, inputs["attention_mask"][index].bool()]
+        alone = model.generate(prompt, max_new_tokens=40, seed=seed, return_dict_in_generate=True)
+        assert torch.equal(batch.audio_codes[index], alone.audio_codes[0])
+    with pytest.raises(ValueError, match="3 sequences, got 2"):
+        model.generate(**inputs, max_new_tokens=4, seed=[1, 2])
+    with pytest.raises(ValueError, match="seed"):
+        model.generate(**inputs, max_new_tokens=4, seed=[1, 2, 0.5])
+
+
 def test_several_sequences_for_a_prompt(model):
     inputs = tiny_prompts(model.config, 9, 5)
     outputs = model.generate(**inputs, max_new_tokens=20, num_return_sequences=3, seed=0)

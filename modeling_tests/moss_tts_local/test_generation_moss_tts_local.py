@@ -66,9 +66,20 @@ def test_what_comes_after_the_end_is_padding(model):
 
 def test_a_seed_gives_the_same_speech(model):
     inputs = prompts(model.config, 9)
-    first, again, other = (model.generate(**inputs, max_new_tokens=10, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        model.generate(**inputs, min_new_tokens=5, max_new_tokens=10, seed=seed) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_a_seed_says_the_same_alone_and_in_a_batch(model):
+    inputs = prompts(model.config, 9, 5, 7)
+    batch = model.generate(**inputs, max_new_tokens=20, seed=6, return_dict_in_generate=True)
+    for index in range(3):
+        prompt = inputs["input_ids"][index : index + 1, inputs["attention_mask"][index].bool()]
+        alone = model.generate(prompt, max_new_tokens=20, seed=[6 + index], return_dict_in_generate=True)
+        assert torch.equal(batch.audio_codes[index], alone.audio_codes[0])
 
 
 @pytest.mark.parametrize("num_prefix_frames", [0, 3])

@@ -163,8 +163,10 @@ class MossTTSGenerationMixin(GenerationMixin):
             audio_repetition_penalty (`float`, *optional*):
                 Above 1 it makes codes of the sequence's history less likely. `repetition_penalty` is another name for it. With
                 the delay pattern codebook 1 has a history of its own and the others share theirs, as in the reference.
-            seed (`int`, *optional*):
-                Seed of this call's own random generator. Without it the global one is used.
+            seed (`int` or `list[int]`, *optional*):
+                Seed of this call's own random numbers, or a list of one for each sequence: a sequence with the same seed says
+                the same alone and in any batch. One number for a batch gives each sequence that number plus its index.
+                Without it PyTorch's global generator is used.
             max_new_tokens (`int`, *optional*):
                 Longest generation in steps; a second of audio takes 12.5 of them and every span of delayed codebooks `n_vq`
                 more.

@@ -178,7 +178,8 @@ def check_tokens(name: str, tokens: Any, vocab_size: int) -> list[int]:
 def _check_whole_numbers(parameters: Mapping[str, Any]) -> None:
     for name, (lowest, highest) in _WHOLE_NUMBERS.items():
         value = parameters.get(name)
-        if value is not None and not _is_whole(value, lowest, highest):
+        values = value if name == "seed" and isinstance(value, list) else [value]
+        if value is not None and not all(_is_whole(each, lowest, highest) for each in values):
             raise ValueError(f"`{name}` must be a whole number from {lowest} to {highest}, got {value!r:.60}.")
 
 

@@ -22,7 +22,7 @@ def sample_tokens(
     temperature: float,
     top_k: int | None = None,
     top_p: float | None = None,
-    generator: torch.Generator | None = None,
+    uniforms: torch.Tensor | None = None,
 ) -> torch.LongTensor:
     """
     Samples a token from each of the scores `(..., num_tokens)`, returned with shape `(...)`.
@@ -33,7 +33,8 @@ def sample_tokens(
         top_k (`int`, *optional*): keep the best `top_k` tokens; `None` or 0 keeps all.
         top_p (`float`, *optional*): of those, keep the best until their probabilities exceed `top_p`, the one that
             crosses it included; `None` or 1 keeps all.
-        generator (`torch.Generator`, *optional*): source of randomness.
+        uniforms (`torch.FloatTensor` of shape `(...)`, *optional*): the random numbers, from 0 to below 1, that choose among the
+            kept tokens; those of PyTorch's global generator by default.
     """
     if temperature == 0:
         return logits.argmax(-1)
@@ -44,8 +45,34 @@ def sample_tokens(
         before = probabilities.cumsum(-1)[..., :-1]
         scores = torch.cat([scores[..., :1], scores[..., 1:].masked_fill(before > top_p, float("-inf"))], dim=-1)
         probabilities = scores.softmax(-1)
-    choice = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)
-    return tokens.gather(-1, choice.view(*logits.shape[:-1], 1)).squeeze(-1)
+    if uniforms is None:
+        choice = torch.multinomial(probabilities.flatten(0, -2), 1).view(*logits.shape[:-1], 1)
+    else:
+        choice = _invert(probabilities, uniforms)
+    return tokens.gather(-1, choice).squeeze(-1)
+
+
+def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.LongTensor:
+    """Indices `(..., 1)` where the cumulative probability exceeds the random numbers: impossible tokens change nothing."""
+    exceeds = probabilities.cumsum(-1) > uniforms[..., None]
+    # The first is the most probable token: it is taken too where rounding leaves none.
+    return exceeds.int().argmax(-1, keepdim=True)
+
+
+def sequence_seeds(seed: int | list[int], batch_size: int) -> list[int]:
+    """
+    The seed of every sequence of a batch. With one number for all it is that number plus the sequence's index.
+
+    Raises:
+        ValueError: if there are more or fewer seeds than sequences.
+    """
+    if not isinstance(seed, list):
+        return [(int(seed) + index) % 2**64 for index in range(batch_size)]
+    if len(seed) != batch_size:
+        raise ValueError(
+            f"`seed` must be one number, or one for each of the {batch_size} sequences, got {len(seed)} numbers."
+        )
+    return [int(value) % 2**64 for value in seed]
 
 
 class TokenHistory:
@@ -93,9 +120,10 @@ class StepSampler:
 
     def __init__(self, config, generation_config: GenerationConfig, history: torch.LongTensor, groups: list[int]):
         self.parameters = generation_config
-        self.generator = None
-        if generation_config.seed is not None:
-            self.generator = torch.Generator(history.device).manual_seed(int(generation_config.seed))
+        self.num_streams = 1 + config.n_vq
+        seeds = [] if generation_config.seed is None else sequence_seeds(generation_config.seed, len(history))
+        self.generators = [torch.Generator(history.device).manual_seed(seed) for seed in seeds]
+        self._next_uniforms()
         self.text_penalty = getattr(generation_config, "text_repetition_penalty", 1.0)
         self.text_history = self.code_history = None
         if self.text_penalty != 1.0:
@@ -113,7 +141,8 @@ class StepSampler:
         if self.text_history is not None:
             logits = self.text_history.penalize(logits[:, None], self.text_penalty)[:, 0]
         temperature = parameters.text_temperature if parameters.do_sample else 0
-        token = sample_tokens(logits, temperature, parameters.text_top_k, parameters.text_top_p, self.generator)
+        uniforms = None if self.uniforms is None else self.uniforms[:, 0]
+        token = sample_tokens(logits, temperature, parameters.text_top_k, parameters.text_top_p, uniforms)
         return token if candidates is None or logits.shape[-1] != len(candidates) else candidates[token]
 
     def sample_codes(self, logits: torch.Tensor, codebooks: slice = slice(None)) -> torch.LongTensor:
@@ -122,11 +151,18 @@ class StepSampler:
         if self.code_history is not None:
             logits = self.code_history.penalize(logits, parameters.audio_repetition_penalty, codebooks)
         temperature = parameters.audio_temperature if parameters.do_sample else 0
-        return sample_tokens(logits, temperature, parameters.audio_top_k, parameters.audio_top_p, self.generator)
+        uniforms = None if self.uniforms is None else self.uniforms[:, 1:][:, codebooks]
+        return sample_tokens(logits, temperature, parameters.audio_top_k, parameters.audio_top_p, uniforms)
 
     def remember(self, step: torch.LongTensor) -> None:
-        """Adds a step `(batch_size, 1 + n_vq)` to the history."""
+        """Adds a step `(batch_size, 1 + n_vq)` to the history and goes on to the next step's random numbers."""
+        self._next_uniforms()
         if self.text_history is not None:
             self.text_history.add(step[:, :1])
         if self.code_history is not None:
             self.code_history.add(step[:, 1:])
+
+    def _next_uniforms(self) -> None:
+        # From each sequence's own generator, as many whatever is sampled: a batch gives what single runs give.
+        drawn = [torch.rand(self.num_streams, generator=each, device=each.device) for each in self.generators]
+        self.uniforms = torch.stack(drawn) if drawn else None
