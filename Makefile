@@ -8,7 +8,7 @@ NEWEST := .venv-newest/bin
 PYTEST := -m pytest -n auto --dist worksteal
 ONE_CORE := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint format lowest newest
+.PHONY: demo docs test lint format lowest newest
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,6 +23,14 @@ demo: .venv/installed
 # All tests on the newest transformers that was tried, which constraints.txt names.
 test: .venv/installed
 	$(ONE_CORE) $(BIN)/python $(PYTEST)
+
+# The documentation site, in site/. The API reference is read from the installed package.
+.venv/docs-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: .venv/installed
 	$(BIN)/ruff check .
