@@ -4,21 +4,43 @@ BIN := .venv/bin
 LOWEST := .venv-lowest/bin
 NEWEST := .venv-newest/bin
 
+# Where torch comes from beside the default index. Without an NVIDIA GPU it is a build for the CPU, of 200 MB in place of several GB.
+# `make demo TORCH_INDEX=https://download.pytorch.org/whl/rocm6.4` takes another one.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
+# Installs $(3) with the constraints $(2) for the python $(1), and shows what is downloaded and how much.
+define install
+	$(1)/python -m pip install --progress-bar off -c $(2) --retries 1 $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch | $(SHOWN)
+	$(1)/python -m pip install --progress-bar off -c $(2) -e '$(3)' | $(SHOWN)
+endef
+SHOWN := { grep --line-buffered --only-matching --extended-regexp '^ *Downloading .*' || true; }
+# Fails where pip does, not where what is shown ends.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 # A worker that is idle takes tests of the others; torch has one core in each. A line of progress is always shown.
 PYTEST := -m pytest -n auto --dist worksteal
+# Files that are read in a moment need no bar.
+QUIET := HF_HUB_DISABLE_PROGRESS_BARS=1
 ONE_CORE := OMP_NUM_THREADS=1
 
 .PHONY: demo docs test lint format lowest newest
 
-.venv/installed: pyproject.toml constraints.txt
+# What speaking needs.
+.venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,train,eval]'
+	@echo 'Installing into .venv about @PACKAGES@ packages, @MB@ MB, the most of it torch:'
+	$(call install,$(BIN),constraints.txt,.[demo])
 	touch $@
 
-demo: .venv/installed
-	$(BIN)/python examples/speak/demo.py --output demo
-	$(BIN)/python examples/speak/codec_round_trip.py --output demo
+# And the rest, in the same place.
+.venv/installed: .venv/demo
+	@echo 'Installing into .venv what tests, training and evaluation need, about @PACKAGES2@ packages, @MB2@ MB:'
+	$(call install,$(BIN),constraints.txt,.[test,train,eval])
+	touch $@
+
+demo: .venv/demo
+	@$(QUIET) $(BIN)/python examples/speak/demo.py --output demo
+	@$(QUIET) $(BIN)/python examples/speak/codec_round_trip.py --output demo
 
 # All tests on the newest transformers that was tried, which constraints.txt names.
 test: .venv/installed
@@ -44,8 +66,7 @@ format: .venv/installed
 # The golden tests on the lowest transformers that pyproject.toml declares.
 .venv-lowest/installed: pyproject.toml constraints-lowest.txt
 	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
-	$(LOWEST)/python -m pip install --quiet -c constraints-lowest.txt torch
-	$(LOWEST)/python -m pip install --quiet -c constraints-lowest.txt -e '.[test]'
+	$(call install,$(LOWEST),constraints-lowest.txt,.[test])
 	touch $@
 
 lowest: .venv-lowest/installed

@@ -1,5 +1,6 @@
 """The models that come with the package, in a checkout and in a wheel."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from transformers_moss_tts import bundled_model
+from transformers_moss_tts import bundled_model, bundled_models
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer
 from transformers_moss_tts.evaluation.scorers.rate import RATE
@@ -76,31 +77,47 @@ def test_unknown_models_are_named():
         bundled_model("other")
 
 
-def test_the_wheel_carries_the_models_and_the_template_of_their_cards(tmp_path):
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            tmp_path,
-            ROOT,
-        ],
-        check=True,
-    )
+def test_models_that_only_a_checkout_has_are_said_to_be_there(monkeypatch):
+    # As where a wheel was installed.
+    only = bundled_models.bundled_model()
+    monkeypatch.setattr(bundled_models, "bundled_models", lambda: {"moss-tts-tiny": only})
+    for find in (bundled_models.bundled_model, bundled_models.find_model):
+        with pytest.raises(ValueError, match=r"in a checkout .*model_cards/moss-tts-local-tiny"):
+            find("moss-tts-local-tiny")
+    assert find("moss-tts-tiny") == only and find("you/your-model") == "you/your-model"
+
+
+def test_the_wheel_speaks_and_is_small(tmp_path):
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, ROOT], check=True)
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size <= 45e6
     with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        size = sum(info.file_size for info in archive.infolist() if "/model_cards/" in info.filename)
-    prefix = "transformers_moss_tts/model_cards"
-    for path in (ROOT / "model_cards").rglob("*"):
-        if path.is_file():
-            assert f"{prefix}/{path.relative_to(ROOT / 'model_cards')}" in names
-    assert size <= 60e6
-    for name in ("transformers_moss_tts/hub/model_card.md.jinja", "transformers_moss_tts/py.typed"):
-        assert name in names
-    assert "moss_tts_command/arguments.py" in names
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    assert {"moss_tts_command/arguments.py", "transformers_moss_tts/py.typed"} <= set(names)
+    assert "transformers_moss_tts/hub/model_card.md.jinja" in names
+    assert not [name for name in names if name.endswith((".png", ".ogg", ".jsonl"))]
+    folders = {name.split("/")[2] for name in names if name.startswith("transformers_moss_tts/model_cards/")}
+    assert folders == {"moss-tts-tiny", CODEC}
+    # The processor finds its codec beside it, and nothing of the checkout is needed.
+    program = (
+        "import transformers_moss_tts as package\n"
+        "from transformers import AutoProcessor\n"
+        "codec = AutoProcessor.from_pretrained(package.bundled_model()).audio_tokenizer\n"
+        "print(codec.name_or_path)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-P", "-c", program]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(tmp_path / "site" / "transformers_moss_tts" / "model_cards" / CODEC)
+
+
+def test_the_source_distribution_can_be_tested(tmp_path):
+    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", tmp_path]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    listed = set((tmp_path / "transformers_moss_tts.egg-info" / "SOURCES.txt").read_text().splitlines())
+    for name in ("modeling_tests", "examples", "model_cards", "docs", "Makefile", "constraints.txt", "CHANGELOG.md"):
+        paths = [ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*")
+        files = {str(path.relative_to(ROOT)) for path in paths if path.is_file() and "__pycache__" not in path.parts}
+        assert files and files <= listed, sorted(files - listed)[:5]

@@ -8,12 +8,19 @@ import argparse
 import time
 from pathlib import Path
 
+from moss_tts_command.quiet import quiet_imports
+
+
+quiet_imports()
+
 import torch
 from transformers import AutoModel
 
 from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import load_audio, save_audio
+from transformers_moss_tts.utils.devices import use_threads
 from transformers_moss_tts.utils.spectrograms import draw_spectrograms
+from transformers_moss_tts.utils.speed import describe_speed
 
 
 RECORDING = Path(__file__).parents[1] / "assets" / "reference.ogg"
@@ -30,6 +37,7 @@ def main() -> None:
     codec = AutoModel.from_pretrained(args.model or bundled_model("moss-audio-tokenizer-tiny"))
     rate, channels = codec.config.sampling_rate, codec.config.num_channels
     waveform = torch.from_numpy(load_audio(args.recording, rate, num_channels=channels)).view(1, channels, -1)
+    use_threads(codec)
     start = time.perf_counter()
     with torch.inference_mode():
         encoded = codec.encode(waveform, num_quantizers=args.num_quantizers)
@@ -43,7 +51,7 @@ def main() -> None:
     draw_spectrograms(pair, ("recording", "decoded"), rate, args.output / "codec.png")
     lengths = [audio.shape[-1] / rate for audio in (waveform, decoded)]
     print(f"{lengths[0]:.2f} s of audio -> {codes.shape[0]} x {codes.shape[-1]} codes -> {lengths[1]:.2f} s of audio")
-    print(f"took {took:.2f} s, {lengths[0] / took:.1f} times faster than real time")
+    print(f"took {took:.2f} s, {describe_speed(lengths[0], took)}")
     print(f"wrote {args.output / 'decoded.wav'} and {args.output / 'codec.png'}")
 
 

@@ -13,6 +13,7 @@ from transformers import pipeline
 
 from transformers_moss_tts import bundled_model
 from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.utils.speed import describe_speed
 
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -42,7 +43,7 @@ def main() -> None:
     took = time.perf_counter() - start
     save_audio(speech["audio"], args.output, speech["sampling_rate"])
     seconds = speech["audio"].shape[-1] / speech["sampling_rate"]
-    print(f"{seconds:.2f} s of audio in {took:.2f} s: {seconds / took:.1f} times faster than real time")
+    print(f"{seconds:.2f} s of audio in {took:.2f} s: {describe_speed(seconds, took)}")
     print(f"wrote {args.output}")
 
 

@@ -1,6 +1,7 @@
 """The demos as their user runs them, with the bundled models, and what a speech recognizer understands of them."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,16 @@ RECORDING = ROOT / "examples" / "assets" / "reference.ogg"
 
 def run(script: str, *arguments: object) -> str:
     command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
+    # As `make demo` does.
+    environment = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and result.stderr == "", result.stderr
     return result.stdout
 
 
 def test_what_is_spoken_is_understood(tmp_path):
     printed = run("speak/demo.py", "--output", tmp_path)
-    assert printed.count("times faster than real time") == 2
+    assert printed.count(" real time") == 2
     assert (tmp_path / "spectrograms.png").stat().st_size > 10_000
     spec = importlib.util.spec_from_file_location("demo", ROOT / "examples" / "speak" / "demo.py")
     demo = importlib.util.module_from_spec(spec)

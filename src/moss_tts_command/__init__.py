@@ -24,6 +24,7 @@ import sys
 
 from .arguments import COMMANDS, build_parser, complete
 from .checks import check
+from .quiet import quiet_imports
 
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -74,6 +75,7 @@ def _run(argv: list[str]) -> None:
     try:
         args = build_parser().parse_args(complete(argv))
         check(args)
+        quiet_imports()
         importlib.import_module(f"transformers_moss_tts.cli.{args.command}").run(args)
     finally:
         # A pipe that was closed is noticed here, not after the end of `main`.

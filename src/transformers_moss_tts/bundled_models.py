@@ -12,7 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The small models that come with the package."""
+"""
+The small models that come with the package. A wheel has the generator that speaks by default and its codec, a checkout all of them.
+"""
 
 from pathlib import Path
 
@@ -23,6 +25,7 @@ _CONFIGS = ("config.json", "adapter_config.json")
 # In a wheel the models lie beside the modules, in a checkout at its root.
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "model_cards", _PACKAGE.parents[1] / "model_cards")
+_OF_A_CHECKOUT = ("moss-audio-tokenizer-tiny-bm-george", "moss-tts-local-tiny", "moss-tts-tiny-bm-george")
 
 
 def bundled_model(name: str = DEFAULT_MODEL) -> str:
@@ -30,12 +33,18 @@ def bundled_model(name: str = DEFAULT_MODEL) -> str:
     Folder of a bundled model, codec or adapter, for `from_pretrained` and `pipeline`.
 
     Raises:
-        ValueError: if no model of this name is bundled.
+        ValueError: if no model of this name is bundled, or it is one that only a checkout has.
     """
     known = bundled_models()
-    if name not in known:
-        raise ValueError(f"There is no bundled model {name!r}; there are {', '.join(sorted(known)) or 'none'}.")
-    return known[name]
+    if name in known:
+        return known[name]
+    reason = f"There is no bundled model {name!r} here; there are {', '.join(sorted(known)) or 'none'}."
+    if name in _OF_A_CHECKOUT:
+        reason = (
+            f"The model {name!r} is not in the wheel, but in a checkout of transformers-moss-tts: give its folder "
+            f"model_cards/{name}, or install the checkout with `pip install -e .`."
+        )
+    raise ValueError(reason)
 
 
 def bundled_models() -> dict[str, str]:
@@ -45,8 +54,15 @@ def bundled_models() -> dict[str, str]:
 
 
 def find_model(name: str) -> str:
-    """Folder of a bundled model of the name, if there is one and no folder of the name; else the name itself."""
-    return name if Path(name).exists() else bundled_models().get(name, name)
+    """
+    Folder of a bundled model of the name, if there is one and no folder of the name; else the name itself.
+
+    Raises:
+        ValueError: if it is the name of one that only a checkout has.
+    """
+    if Path(name).exists():
+        return name
+    return bundled_model(name) if name in _OF_A_CHECKOUT else bundled_models().get(name, name)
 
 
 __all__ = ["bundled_model", "bundled_models", "find_model"]

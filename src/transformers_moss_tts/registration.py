@@ -11,20 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The one place that touches transformers' Auto mappings and key conversions."""
+"""The one place that touches transformers' Auto mappings."""
 
 from typing import Any
 
 import transformers
 from transformers import AutoModel, AutoModelForAudioTokenization, AutoModelForTextToWaveform, AutoProcessor
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .moss_audio_tokenizer import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from .moss_tts.pipeline_moss_tts import register_pipeline
 from .moss_tts_delay import MossTTSDelayConfig, MossTTSDelayModel, MossTTSDelayProcessor
-from .moss_tts_delay.conversion_moss_tts_delay import moss_tts_delay_mapping
 from .moss_tts_local import (
     MossTTSLocalConfig,
     MossTTSLocalModel,
@@ -65,8 +63,6 @@ def register_with_transformers() -> None:
     AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
     register_pipeline()
     _complete_dummy_mappings()
-    # By class name: MossTTSLocal v1.0 has the same `model_type` and needs no conversion.
-    register_checkpoint_conversion_mapping(MossTTSDelayModel.__name__, moss_tts_delay_mapping(), overwrite=True)
 
 
 def _complete_dummy_mappings() -> None:

@@ -30,6 +30,7 @@ from ..bundled_models import bundled_model
 from ..loading.checkpoints import load_generator
 from ..moss_tts.voice import Voice, settings_of
 from ..moss_tts.voice_file import VOICE_SUFFIX
+from ..utils.speed import describe_speed
 from ..utils.text_files import decode_text, read_text
 
 
@@ -94,7 +95,7 @@ def run(args: Namespace) -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_audio(waveform, args.output, rate)
     seconds = waveform.shape[-1] / rate
-    print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {_speed(seconds, took)} than real time")
+    print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {describe_speed(seconds, took)}")
     if was_cut and not args.allow_cut:
         raise RuntimeError(
             f"The speech in {str(args.output)!r} did not end {limit} and was cut: raise `--max-new-tokens`, or accept it "
@@ -128,7 +129,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-
-
-def _speed(seconds: float, took: float) -> str:
-    return f"{seconds / took:.1f} times faster" if seconds >= took else f"{took / max(seconds, 1e-9):.1f} times slower"

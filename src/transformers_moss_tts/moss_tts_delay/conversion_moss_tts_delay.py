@@ -19,10 +19,12 @@ of the model.
 import copy
 import math
 import re
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
 
 from .configuration_moss_tts_delay import MossTTSDelayConfig
@@ -96,13 +98,22 @@ def take_released_names(model: nn.Module, state_dict: dict[str, torch.Tensor], p
             state_dict[f"{prefix}{fused}.weight"] = torch.cat([part.to(weight) for part in parts])
 
 
-def moss_tts_delay_mapping() -> list[WeightRenaming | WeightConverter]:
-    """`emb_ext.{k}`, `lm_heads.0` (text) and `lm_heads.{k + 1}` of the release for MossTTSDelayModel."""
-    return [
+@cache
+def register_conversions(class_name: str) -> None:
+    """
+    Tells transformers `emb_ext.{k}`, `lm_heads.0` (text) and `lm_heads.{k + 1}` of the release. The first model does it, and not
+    the import of the package: transformers builds the conversions of all its models then, which takes a tenth of its own import.
+
+    Args:
+        class_name (`str`):
+            Class of the models. Their `model_type` would not do: MossTTSLocal v1.0 has the same and needs no conversion.
+    """
+    mapping: list[WeightRenaming | WeightConverter] = [
         WeightRenaming("lm_heads.0.weight", "text_head.weight"),
         WeightConverter("emb_ext.*.weight", "audio_embedding.weight", operations=[FuseCodebooks()]),
         WeightConverter("lm_heads.*.weight", "audio_heads.weight", operations=[FuseCodebooks(first=1)]),
     ]
+    register_checkpoint_conversion_mapping(class_name, mapping, overwrite=True)
 
 
 def read_released_heads(adapter: str, options: dict[str, Any]) -> tuple[Any, dict[str, torch.Tensor]] | None:

@@ -27,7 +27,12 @@ from ..modules.small_batch_linear import is_plain_linear
 from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
 from ..moss_tts.outputs import MossTTSOutputWithPast
 from .configuration_moss_tts_delay import MossTTSDelayConfig
-from .conversion_moss_tts_delay import fuse_head_adapters, read_released_heads, take_released_names
+from .conversion_moss_tts_delay import (
+    fuse_head_adapters,
+    read_released_heads,
+    register_conversions,
+    take_released_names,
+)
 from .generation_moss_tts_delay import MossTTSDelayGenerationMixin
 
 
@@ -65,6 +70,11 @@ class MossTTSDelayPreTrainedModel(MossTTSPreTrainedModel):
     """
 )
 class MossTTSDelayModel(MossTTSDelayPreTrainedModel, MossTTSDelayGenerationMixin):
+    def __new__(cls, *args, **kwargs):
+        # Here, so that models that are unpickled or copied are known too.
+        register_conversions(MossTTSDelayModel.__name__)
+        return super().__new__(cls)
+
     def __init__(self, config: MossTTSDelayConfig):
         super().__init__(config)
         num_codes = config.audio_vocab_size + 1

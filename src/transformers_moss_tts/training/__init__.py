@@ -13,6 +13,12 @@
 # limitations under the License.
 """Training of codec and generators from recordings. Needs the `train` extra."""
 
+from ..utils.extras import require
+
+
+# Before the modules below import them.
+require("Training", "train", "auraloss", "datasets")
+
 from .codec import (
     CodecTrainer,
     CodecTrainingArguments,

@@ -22,6 +22,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from .extras import install_line
+
 
 # Container and encoding by file suffix; libsndfile writes no m4a.
 _FORMATS = {
@@ -160,8 +162,7 @@ def _decode_with_av(
         import av
     except ImportError as error:
         raise ValueError(
-            f"{name} is not audio that libsndfile reads ({reason}). If it is m4a or aac: pip install "
-            "'transformers-moss-tts[m4a]'."
+            f"{name} is not audio that libsndfile reads ({reason}). If it is m4a or aac: {install_line('m4a')}"
         ) from error
     try:
         with av.open(file, options={"format_whitelist": _AV_FORMATS}, metadata_errors="replace") as container:

@@ -11,9 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Devices by name."""
+"""Devices by name, and how many threads of a CPU a model uses."""
+
+import os
 
 import torch
+from torch import nn
+
+
+# Up to this number of parameters the work of a step is so short that threads wait for each other longer than they compute.
+_MOST_PARAMETERS_OF_ONE_THREAD = 50_000_000
 
 
 def find_device(name: str | None = None) -> torch.device:
@@ -37,4 +44,22 @@ def find_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
-__all__ = ["find_device"]
+def use_threads(model: nn.Module, number: int | None = None) -> None:
+    """
+    Sets how many threads torch computes with in this process.
+
+    Args:
+        model (`nn.Module`): model that will be run.
+        number (`int`, *optional*):
+            Number of threads. By default it is one for a small model, and torch's own choice for others and where OMP_NUM_THREADS
+            or MKL_NUM_THREADS says something.
+    """
+    is_chosen = any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+    is_small = sum(parameter.numel() for parameter in model.parameters()) <= _MOST_PARAMETERS_OF_ONE_THREAD
+    if number is not None:
+        torch.set_num_threads(number)
+    elif is_small and not is_chosen:
+        torch.set_num_threads(1)
+
+
+__all__ = ["find_device", "use_threads"]

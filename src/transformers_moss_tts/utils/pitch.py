@@ -15,6 +15,8 @@
 
 import numpy as np
 
+from .extras import require
+
 
 _HOP_SECONDS, _WINDOW_SECONDS = 0.01, 0.06
 _LOWEST, _HIGHEST = 65.0, 400.0  # Hz
@@ -36,6 +38,7 @@ def fundamental_frequency(waveform: np.ndarray, sampling_rate: int) -> tuple[np.
     Returns:
         F0 in Hz, between 65 and 400, and whether each frame is voiced: loud, and like itself one period later. Both `(frames,)`.
     """
+    require("Pitch", "train", "librosa")
     import librosa
 
     hop, window = round(_HOP_SECONDS * sampling_rate), round(_WINDOW_SECONDS * sampling_rate)

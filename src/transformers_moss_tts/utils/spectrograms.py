@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from .atomic_files import replacing
+from .extras import require
 
 
 _WINDOW, _HOP = 1024, 256  # samples
@@ -41,6 +42,7 @@ def draw_spectrograms(
     Raises:
         ValueError: if there is no waveform, one is empty or not of shape `(samples,)`, or titles are not as many.
     """
+    require("A picture", "demo", "matplotlib")
     from matplotlib.figure import Figure
 
     waveforms = [np.asarray(waveform) for waveform in waveforms]

@@ -13,7 +13,7 @@
 # limitations under the License.
 """The packages that every evaluation needs, whatever its scorers."""
 
-import importlib.util
+from ...utils.extras import install_line, missing_packages
 
 
 _PACKAGES = ("jiwer", "matplotlib", "scipy", "whisper_normalizer")
@@ -24,8 +24,8 @@ def check_packages() -> None:
     Raises:
         ValueError: if a package of the extra `eval` is missing.
     """
-    if absent := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"Evaluation needs {', '.join(absent)}: pip install 'transformers-moss-tts[eval]'.")
+    if absent := missing_packages(*_PACKAGES):
+        raise ValueError(f"Evaluation needs {', '.join(absent)}, of the extra 'eval': {install_line('eval')}")
 
 
 __all__ = ["check_packages"]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...utils.extras import install_line
 from .mos import DistillMOS
 from .rate import RATE
 from .speaker import ResemblyzerEncoder, SpeakerBaselines, SpeakerEncoder, TransformersXVector, measure_baselines
@@ -104,7 +105,7 @@ def _install_hint(kind: str, name: str) -> str:
         # It declares torchaudio, which it does not use, and which there is none of for many releases of torch.
         "distillmos": "pip install --no-deps distillmos xls-r-sqa",
     }
-    return hints.get(name, "pip install 'transformers-moss-tts[eval]'")
+    return hints.get(name) or install_line("eval")
 
 
 __all__ = [
