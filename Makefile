@@ -9,7 +9,7 @@ NEWEST := .venv-newest/bin
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 # Installs $(3) with the constraints $(2) for the python $(1), and shows what is downloaded and how much.
 define install
-	$(1)/python -m pip install --progress-bar off -c $(2) --retries 1 $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch | $(SHOWN)
+	$(1)/python -m pip install --no-deps --progress-bar off -c $(2) --retries 1 $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch | $(SHOWN)
 	$(1)/python -m pip install --progress-bar off -c $(2) -e '$(3)' | $(SHOWN)
 endef
 SHOWN := { grep --line-buffered --only-matching --extended-regexp '^ *Downloading .*' || true; }

@@ -38,7 +38,7 @@ def bundled_model(name: str = DEFAULT_MODEL) -> str:
     known = bundled_models()
     if name in known:
         return known[name]
-    reason = f"There is no bundled model {name!r} here; there are {', '.join(sorted(known)) or 'none'}."
+    reason = f"There is no bundled model {name!r}; there are {', '.join(sorted(known)) or 'none'}."
     if name in _OF_A_CHECKOUT:
         reason = (
             f"The model {name!r} is not in the wheel, but in a checkout of transformers-moss-tts: give its folder "
