@@ -12,6 +12,8 @@ define install
 	$(1)/python -m pip install --no-deps --progress-bar off -c $(2) --retries 1 $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch | $(SHOWN)
 	$(1)/python -m pip install --progress-bar off -c $(2) -e '$(3)' | $(SHOWN)
 endef
+# A comma would end an argument of `call`.
+ALL := test,train,eval
 SHOWN := { grep --line-buffered --only-matching --extended-regexp '^ *Downloading .*' || true; }
 # Fails where pip does, not where what is shown ends.
 SHELL := bash
@@ -28,14 +30,14 @@ ONE_CORE := OMP_NUM_THREADS=1
 # What speaking needs.
 .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo 'Installing into .venv about @PACKAGES@ packages, @MB@ MB, the most of it torch:'
+	@echo 'Installing into .venv about 55 packages, 1.3 GB, most of it torch:'
 	$(call install,$(BIN),constraints.txt,.[demo])
 	touch $@
 
 # And the rest, in the same place.
 .venv/installed: .venv/demo
-	@echo 'Installing into .venv what tests, training and evaluation need, about @PACKAGES2@ packages, @MB2@ MB:'
-	$(call install,$(BIN),constraints.txt,.[test,train,eval])
+	@echo 'Installing into .venv what tests, training and evaluation need, 70 packages more, 1.4 GB:'
+	$(call install,$(BIN),constraints.txt,.[$(ALL)])
 	touch $@
 
 demo: .venv/demo
