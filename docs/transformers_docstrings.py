@@ -23,6 +23,12 @@ import griffe
 
 PUBLIC_MODULES = ("", ".audio_io", ".evaluation", ".hub", ".speech", ".training")
 
+# Names that are documented by another path: a base class, and a function of its module's name.
+_ELSEWHERE = {
+    "MossTTSProcessor": "transformers_moss_tts.moss_tts.processing_moss_tts.MossTTSProcessor",
+    "upload": "transformers_moss_tts.hub.upload.upload",
+}
+
 # What `auto_docstring` adds for the site of transformers, with what stands in its place.
 _BOILERPLATE = (
     (re.compile(r"<Tip>.*?</Tip>\n*", re.DOTALL), ""),
@@ -30,13 +36,15 @@ _BOILERPLATE = (
     (re.compile(r"This model inherits from .*?general usage\s+and behavior\.\n*", re.DOTALL), ""),
     (re.compile(r"Configuration objects inherit from .*?for more information\.\n*", re.DOTALL), ""),
     (re.compile(r"This is the configuration class .*?defining the model architecture\. ", re.DOTALL), ""),
-    (re.compile(r"^Returns:\n +\[`[\w.]+`\] or `tuple.*?inputs\.$", re.DOTALL | re.MULTILINE), "**Returns**"),
+    (re.compile(r"^Returns:\n +\[`[\w.]+`\] or `tuple.*?inputs\.$", re.DOTALL | re.MULTILINE), "**Returns:**"),
     # A paragraph of a list item: Markdown wants four spaces.
     (re.compile(r"^  (?=\S)", re.MULTILINE), "    "),
-    (re.compile(r"^Example:$", re.MULTILINE), "**Example**"),
+    (re.compile(r"^(    .*)\n(?=- \*\*)", re.MULTILINE), r"\1\n\n"),
+    (re.compile(r"^Example:$", re.MULTILINE), "**Example:**"),
 )
 _SECTION = re.compile(r"^(Args|Parameters|Attributes):\n((?:(?:[ ]+.*)?(?:\n|\Z))+)", re.MULTILINE)
-_ITEM = re.compile(r"^    ([\w, *`]+?)(?: \((.+)\))?:(?: +|\n|$)", re.MULTILINE)
+_ITEM = re.compile(r"^    (\w[\w, *`]*?)(?: \((.+)\))?:(?: +|\n|$)", re.MULTILINE)
+_MODULE = re.compile(r"^transformers_moss_tts\.([a-z_]+\.)*")
 _LINK = re.compile(r"\[`(~?)([\w.]+)`\](?!\()")
 
 
@@ -47,21 +55,25 @@ class TransformersDocstrings(griffe.Extension):
         self.places = _places_of_names()
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        if obj.docstring is None:
-            return
-        text = obj.docstring.value
+        text = None if obj.docstring is None else obj.docstring.value
         if any("auto_docstring" in str(decorator.value) for decorator in getattr(obj, "decorators", ())):
             text = cleandoc(_find(obj.path).__doc__)
+        if text is None:
+            return
         for pattern, replacement in _BOILERPLATE:
             text = pattern.sub(replacement, text)
         text = _SECTION.sub(_as_list, text)
-        obj.docstring.value = _LINK.sub(self._as_link, text)
+        text = _LINK.sub(self._as_link, text)
+        if obj.docstring is None:
+            obj.docstring = griffe.Docstring(text, parent=obj)
+        obj.docstring.value = text
 
     def _as_link(self, link: re.Match) -> str:
-        path = link[2].removeprefix("transformers_moss_tts.").removeprefix("audio_io.")
-        name, _, member = path.partition(".")
-        place = ".".join(filter(None, (self.places.get(name, name), member)))
-        shown = path.rsplit(".", 1)[-1] if link[1] else path
+        name, _, member = _MODULE.sub("", link[2]).partition(".")
+        if name not in self.places:
+            return f"`{link[2]}`"
+        place = ".".join(filter(None, (self.places[name], member)))
+        shown = (member or name) if link[1] else link[2]
         return f'<autoref identifier="{place}" optional><code>{shown}</code></autoref>'
 
 
@@ -71,7 +83,7 @@ def _as_list(section: re.Match) -> str:
     items = _ITEM.sub(lambda item: f"\n- **{item[1]}**" + (f" ({item[2]})" if item[2] else "") + ": ", section[2])
     items = re.sub(r"^(- .*: ) *", r"\1", items, flags=re.MULTILINE)
     items = re.sub(r"^ {8}", "    ", items, flags=re.MULTILINE)
-    return f"**{title}**\n{items}\n"
+    return f"**{title}:**\n{items}\n"
 
 
 def _places_of_names() -> dict[str, str]:
@@ -84,7 +96,7 @@ def _places_of_names() -> dict[str, str]:
             continue
         for name in module.__all__:
             places.setdefault(name, f"{module.__name__}.{name}")
-    return places | {"MossTTSProcessor": "transformers_moss_tts.moss_tts.processing_moss_tts.MossTTSProcessor"}
+    return places | _ELSEWHERE
 
 
 def _find(path: str) -> Any:

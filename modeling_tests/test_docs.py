@@ -108,4 +108,6 @@ def test_the_reference_has_every_public_name():
     for suffix in PUBLIC_MODULES:
         module = importlib.import_module(f"transformers_moss_tts{suffix}")
         public |= {f"{module.__name__}.{name}" for name in module.__all__}
+    # The function has the name of its module, which would be shown in its place.
+    public = {name.replace("hub.upload", "hub.upload.upload") for name in public}
     assert public - set(listed) == set()
