@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 
@@ -12,7 +13,7 @@ def assert_same_tensors(first: Path, second: Path) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert tensor.dtype == other[name].dtype
-        assert tensor.numpy().tobytes() == other[name].numpy().tobytes(), name
+        assert torch.equal(*(item.contiguous().view(torch.uint8) for item in (tensor, other[name]))), name
 
 
 def released_and_saved_config(released: Path, saved: Path) -> tuple[dict, dict]:

@@ -15,6 +15,8 @@ from transformers_moss_tts import (
     MossTTSLocalModel,
     MossTTSLocalV1Config,
     MossTTSLocalV1Model,
+    MossTTSNanoConfig,
+    MossTTSNanoModel,
 )
 
 
@@ -131,6 +133,20 @@ def tiny_local_config(**overrides) -> MossTTSLocalConfig:
 def tiny_local(seed: int = 0, **overrides) -> MossTTSLocalModel:
     torch.manual_seed(seed)
     return MossTTSLocalModel(tiny_local_config(**overrides)).eval()
+
+
+def tiny_nano_config(**overrides) -> MossTTSNanoConfig:
+    """The same tokens and codebooks over two GPT-2 layers."""
+    delay = tiny_tts_config()
+    kwargs = {name: getattr(delay, name) for name in tiny_local_config().special_tokens}
+    kwargs |= {"n_vq": 4, "audio_vocab_size": 16, "audio_pad_code": 16, "sampling_rate": 32}
+    backbone = {"vocab_size": 100, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "pad_token_id": 92}
+    return MossTTSNanoConfig(**(kwargs | {"gpt2_config": backbone} | overrides))
+
+
+def tiny_nano(seed: int = 0, **overrides) -> MossTTSNanoModel:
+    torch.manual_seed(seed)
+    return MossTTSNanoModel(tiny_nano_config(**overrides)).eval()
 
 
 def tiny_prompts(config: MossTTSDelayConfig, *lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -45,6 +45,14 @@ from .moss_tts_local import (
     MossTTSLocalV1Model,
     MossTTSLocalV1Processor,
 )
+from .moss_tts_nano import (
+    MossTTSNanoConfig,
+    MossTTSNanoGenerationMixin,
+    MossTTSNanoModel,
+    MossTTSNanoPreTrainedModel,
+    MossTTSNanoProcessor,
+    MossTTSNanoSentencePieceTokenizer,
+)
 from .registration import register_with_transformers
 
 
@@ -75,6 +83,12 @@ __all__ = [
     "MossTTSLocalV1GenerationMixin",
     "MossTTSLocalV1Model",
     "MossTTSLocalV1Processor",
+    "MossTTSNanoConfig",
+    "MossTTSNanoGenerationMixin",
+    "MossTTSNanoModel",
+    "MossTTSNanoPreTrainedModel",
+    "MossTTSNanoProcessor",
+    "MossTTSNanoSentencePieceTokenizer",
     "MossTTSOutputWithPast",
     "bundled_model",
 ]

@@ -16,7 +16,14 @@
 from typing import Any
 
 import transformers
-from transformers import AutoModel, AutoModelForAudioTokenization, AutoModelForTextToWaveform, AutoProcessor
+from transformers import (
+    AutoModel,
+    AutoModelForAudioTokenization,
+    AutoModelForCausalLM,
+    AutoModelForTextToWaveform,
+    AutoProcessor,
+    AutoTokenizer,
+)
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -30,6 +37,12 @@ from .moss_tts_local import (
     MossTTSLocalV1Config,
     MossTTSLocalV1Model,
     MossTTSLocalV1Processor,
+)
+from .moss_tts_nano import (
+    MossTTSNanoConfig,
+    MossTTSNanoModel,
+    MossTTSNanoProcessor,
+    MossTTSNanoSentencePieceTokenizer,
 )
 
 
@@ -61,6 +74,11 @@ def register_with_transformers() -> None:
     AutoProcessor.register(MossTTSLocalConfig, MossTTSLocalProcessor, exist_ok=True)
     _register_model(MossTTSLocalV1Config, MossTTSLocalV1Model, AutoModelForTextToWaveform)
     AutoProcessor.register(MossTTSLocalV1Config, MossTTSLocalV1Processor, exist_ok=True)
+    _register_config(MossTTSNanoConfig)
+    # The remote code's examples load it as a language model.
+    _register_model(MossTTSNanoConfig, MossTTSNanoModel, AutoModelForTextToWaveform, AutoModelForCausalLM)
+    AutoProcessor.register(MossTTSNanoConfig, MossTTSNanoProcessor, exist_ok=True)
+    AutoTokenizer.register(MossTTSNanoConfig, MossTTSNanoSentencePieceTokenizer, exist_ok=True)
     register_pipeline()
     _complete_dummy_mappings()
 
@@ -78,6 +96,6 @@ def _register_config(config_class: type[PreTrainedConfig], *other_model_types: s
         CONFIG_MAPPING.register(model_type, config_class, exist_ok=True)
 
 
-def _register_model(config_class: type[PreTrainedConfig], model_class: type, auto_class: Any) -> None:
-    for registry in (AutoModel, auto_class):
+def _register_model(config_class: type[PreTrainedConfig], model_class: type, *auto_classes: Any) -> None:
+    for registry in (AutoModel, *auto_classes):
         registry.register(config_class, model_class, exist_ok=True)

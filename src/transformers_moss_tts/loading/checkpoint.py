@@ -13,16 +13,18 @@
 # limitations under the License.
 """Checkpoints that are read strictly and written whole."""
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import transformers
 from safetensors import SafetensorError
 from transformers.integrations.peft import MIN_PEFT_VERSION
-from transformers.utils import check_peft_version
+from transformers.utils import WEIGHTS_NAME, check_peft_version, logging
 
 from ..utils.atomic_files import replacing_files
 from .released_config import follow_attention_preference
@@ -33,17 +35,25 @@ from .weight_files import (
     check_index,
     check_size,
     check_weight_files,
+    has_only_pickle,
+    read_pickle,
     shorten,
 )
+
+
+logger = logging.get_logger(__name__)
 
 
 class CheckpointMixin:
     """
     Makes `from_pretrained` raise where transformers only warns: a weight that the checkpoint lacks would be random, and
     one that the model does not know would be dropped. Only safetensors in the checkpoint's own folder are read: a pickle can
-    run code. What `save_pretrained` writes over stays until the new files are whole. Put it before `PreTrainedModel` in the
+    run code. Classes whose release has no safetensors read its `pytorch_model.bin` by a reader that runs nothing. What `save_pretrained` writes over stays until the new files are whole. Put it before `PreTrainedModel` in the
     bases.
     """
+
+    # Whether a `pytorch_model.bin` is read where no safetensors lie beside it.
+    reads_released_pickle: ClassVar[bool] = False
 
     @classmethod
     def from_pretrained(
@@ -65,13 +75,24 @@ class CheckpointMixin:
         """
         if use_safetensors is False:
             raise ValueError(f"`use_safetensors=False` would read a pickle. {HOW_TO_CONVERT}")
-        for checkpoint in _checkpoints_of(pretrained_model_name_or_path):
+        checkpoints = _checkpoints_of(pretrained_model_name_or_path)
+        for checkpoint in checkpoints:
             check_index(checkpoint, kwargs)
+        is_pickle = cls.reads_released_pickle and bool(checkpoints) and has_only_pickle(checkpoints[-1], kwargs)
+        if is_pickle:
+            logger.warning_once(
+                f"{checkpoints[-1]!s} has its weights as {WEIGHTS_NAME} alone, of which tensors and nothing else are read. "
+                f"`moss-tts convert {checkpoints[-1]!s} FOLDER` writes them as safetensors."
+            )
         is_attention_given = kwargs.get("attn_implementation") is not None
         try:
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, use_safetensors=True, **kwargs
-            )
+            with _without_conversion_by_others():
+                model, info = super().from_pretrained(
+                    pretrained_model_name_or_path,
+                    *args,
+                    output_loading_info=True,
+                    **(kwargs | {"use_safetensors": not is_pickle, "weights_only": True}),
+                )
         except OSError as error:
             if ".safetensors" in str(error) and "file named" in str(error):
                 raise OSError(f"{error} {HOW_TO_CONVERT}") from error
@@ -100,7 +121,10 @@ class CheckpointMixin:
     @staticmethod
     def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
         # Every way of loading, adapters too, comes by here before it opens a file.
-        if checkpoint_files and load_config.hf_quantizer is None:
+        if checkpoint_files and model.reads_released_pickle and Path(checkpoint_files[0]).name == WEIGHTS_NAME:
+            state_dict, checkpoint_files = read_pickle(checkpoint_files[0]), None
+            check_size(model, sum(tensor.numel() for tensor in state_dict.values()))
+        elif checkpoint_files and load_config.hf_quantizer is None:
             num_weights = check_weight_files(checkpoint_files)
             if expected_keys is None:
                 check_size(model, num_weights)
@@ -156,6 +180,21 @@ def _checkpoints_of(checkpoint: str | os.PathLike | None) -> list[str | os.PathL
         return [checkpoint]
     base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
     return [checkpoint, base] if base else [checkpoint]
+
+
+@contextlib.contextmanager
+def _without_conversion_by_others() -> Iterator[None]:
+    """Keeps transformers from asking a server to convert a repository without safetensors."""
+    name = "DISABLE_SAFETENSORS_CONVERSION"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 def adapter_options(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -11,18 +11,29 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which files of a checkpoint are read: safetensors inside of its folder, as large as its model, and nothing else."""
+"""
+Which files of a checkpoint are read: safetensors inside of its folder, as large as its model, and nothing else. The one exception
+are the weights of classes whose release has them as `pytorch_model.bin` alone.
+"""
 
 import json
 import math
 import os
+import pickle
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, cached_file
+from transformers.utils import (
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_NAME,
+    cached_file,
+)
 
 
 HOW_TO_CONVERT = (
@@ -48,15 +59,7 @@ def check_index(checkpoint: str | os.PathLike, options: dict[str, Any]) -> None:
     """
     variant = options.get("variant")
     name = SAFE_WEIGHTS_INDEX_NAME if variant is None else SAFE_WEIGHTS_INDEX_NAME.replace(".json", f".{variant}.json")
-    hub_options = {name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None}
-    path = cached_file(
-        checkpoint,
-        name,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        **hub_options,
-    )
+    path = _find(checkpoint, name, options)
     if path is None:
         return
     try:
@@ -74,6 +77,40 @@ def check_index(checkpoint: str | os.PathLike, options: dict[str, Any]) -> None:
                 "files of a checkpoint into its folder."
             )
         _check_suffix(file)
+
+
+def has_only_pickle(checkpoint: str | os.PathLike, options: dict[str, Any]) -> bool:
+    """Whether a checkpoint (folder or Hub id) has its weights as `pytorch_model.bin` and no safetensors beside it."""
+    if options.get("variant") is not None:
+        return False
+    safe = any(_find(checkpoint, name, options) for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+    return not safe and _find(checkpoint, WEIGHTS_NAME, options) is not None
+
+
+def read_pickle(file: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """
+    The weights of a file that `torch.save` wrote, by a reader that makes tensors and runs nothing.
+
+    Raises:
+        ValueError: if the file is none, is compressed, or holds anything but whole floating point tensors by their names.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # A small file could else become any amount of memory.
+            is_compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+        weights = None if is_compressed else torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, LookupError) as error:
+        raise ValueError(f"The file {file!s} was refused: it is damaged, or holds more than weights.") from error
+    are_weights = isinstance(weights, dict) and all(
+        isinstance(name, str)
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.is_floating_point()
+        and tensor.is_contiguous()
+        for name, tensor in weights.items()
+    )
+    if not are_weights:
+        raise ValueError(f"The file {file!s} was refused: it must hold floating point tensors by their names.")
+    return dict(weights)
 
 
 def check_weight_files(files: Iterable[str | os.PathLike]) -> int:
@@ -150,6 +187,18 @@ def shorten(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
+def _find(checkpoint: str | os.PathLike, name: str, options: dict[str, Any]) -> str | None:
+    """Path of a file of a checkpoint, where it has one that can be reached."""
+    return cached_file(
+        checkpoint,
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **{name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None},
+    )
+
+
 def _check_suffix(file: str) -> None:
     if not file.endswith(".safetensors"):
         raise ValueError(f"The checkpoint names the weights {file!r}, which were refused. {HOW_TO_CONVERT}")
@@ -162,5 +211,7 @@ __all__ = [
     "check_index",
     "check_size",
     "check_weight_files",
+    "has_only_pickle",
+    "read_pickle",
     "shorten",
 ]

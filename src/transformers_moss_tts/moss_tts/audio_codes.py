@@ -34,7 +34,7 @@ FRAME_RATE = 12.5
 
 
 class AudioCodesMixin(UpstreamMixin):
-    """For processors: they have an `audio_tokenizer`, a `codec_path`, a `model_config` and `audio_limits`."""
+    """For processors: they have an `audio_tokenizer`, a `codec_path`, a `model_config`, a `variant` and `audio_limits`."""
 
     @property
     def frame_rate(self) -> float:
@@ -43,8 +43,8 @@ class AudioCodesMixin(UpstreamMixin):
 
     def encode_audio(self, audio: list[Audio], sampling_rate: int | None = None) -> list[torch.LongTensor]:
         """
-        Codes `(frames, n_vq)` of recordings, encoded as one batch after the family's loudness rule. Items that are codes or
-        voices already are checked and returned; of codes with more codebooks, the first `n_vq`.
+        Codes `(frames, n_vq)` of recordings, encoded as one batch, after the family's loudness rule where the variant has it. Items
+        that are codes or voices already are checked and returned; of codes with more codebooks, the first `n_vq`.
         """
         return self._encode_audio(audio, sampling_rate, {})
 
@@ -150,7 +150,8 @@ class AudioCodesMixin(UpstreamMixin):
         """Codes of waveforms `(channels, samples)`, with the model's codebooks or so many."""
         codec = self._codec()
         num_quantizers = num_quantizers or self.model_config.n_vq
-        waves = [torch.from_numpy(normalize_loudness(wave.numpy())) for wave in waves]
+        if self.variant.moves_loudness:
+            waves = [torch.from_numpy(normalize_loudness(wave.numpy())) for wave in waves]
         lengths = torch.tensor([wave.shape[1] for wave in waves])
         values = torch.nn.utils.rnn.pad_sequence([wave.T for wave in waves], batch_first=True).transpose(1, 2)
         mask = torch.arange(values.shape[2]) < lengths[:, None]

@@ -42,6 +42,7 @@ _LARGEST = {
     "n_head": 2**12,
     "n_inner": 2**20,
     "local_num_layers": 1024,
+    "local_transformer_layers": 1024,
     "local_hidden_size": 2**17,
     "local_ffn_hidden_size": 2**20,
     "additional_mlp_ffn_hidden_size": 2**20,
@@ -51,11 +52,11 @@ _LARGEST = {
 @strict
 class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
     """
-    Base of the generators' configurations: a Qwen3 backbone, codebooks, and the text tokens around audio.
+    Base of the generators' configurations: a backbone, codebooks, and the text tokens around audio.
 
     Args:
         language_config (`Qwen3Config` or `dict`, *optional*):
-            Configuration of the Qwen3 backbone. `vocab_size` and `hidden_size` of the model are those of the backbone.
+            Configuration of the backbone. `vocab_size` and `hidden_size` of the model are those of the backbone.
         n_vq (`int`, *optional*, defaults to 32):
             Number of codebooks. `n_codebooks` is accepted as another name for it.
         audio_vocab_size (`int`, *optional*, defaults to 1024):
@@ -198,7 +199,7 @@ class MossTTSConfig(ReleasedConfigMixin, PreTrainedConfig):
         """Width of the backbone."""
         return self.language_config.hidden_size
 
-    def get_text_config(self, decoder=None, encoder=None) -> Qwen3Config:
+    def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:
         return self.language_config
 
     def to_dict(self) -> dict[str, Any]:

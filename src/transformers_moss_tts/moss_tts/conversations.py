@@ -14,7 +14,7 @@
 """Conversations to prompts: turns of text and audio as positions of a text token and codes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers.feature_extraction_utils import BatchFeature
@@ -40,6 +40,9 @@ _MODES = ("generation", "continuation", "computing_loss")
 
 class ConversationsMixin:
     """For processors: they have a `model_config`, a `variant` and a `PromptEncoder`, and encode audio."""
+
+    # Whether the reply that a model learns ends with its audio, and not with its turn.
+    stops_at_end_of_audio: ClassVar[bool] = False
 
     @property
     def model_input_names(self) -> list[str]:
@@ -254,21 +257,19 @@ class ConversationsMixin:
                     f"With mode {mode!r} a conversation alternates user and assistant, starts with user and ends with "
                     f"{last_role}; got {', '.join(roles) or 'no messages'}."
                 )
-            turns = [
-                self._encode_turn(
-                    message, sampling_rate, known, is_open=mode == "continuation" and message is conversation[-1]
-                )
-                for message in conversation
-            ]
+            turns = [self._encode_turn(message, sampling_rate, known) for message in conversation[:-1]]
+            turns.append(self._encode_turn(conversation[-1], sampling_rate, known, mode))
             if mode == "generation" and opens_reply:
                 turns.append(self._text_steps(self._reply_opening()))
             sequences.append(torch.cat(turns))
         return self._pad(sequences)
 
     def _encode_turn(
-        self, message: Message, sampling_rate: int | None, known: dict[Any, torch.LongTensor], is_open: bool
+        self, message: Message, sampling_rate: int | None, known: dict[Any, torch.LongTensor], mode: str | None = None
     ) -> torch.LongTensor:
+        """The steps of a turn; `mode` is that of the last one."""
         config, layout, role = self.model_config, self.variant.prompt, message["role"]
+        is_open = mode == "continuation"
         parts_of = self._field_parts if has_fields(message) else self._content_parts
         parts = layout.join(parts_of(message, sampling_rate, known))
         if is_open:
@@ -289,10 +290,9 @@ class ConversationsMixin:
             ]
             text = []
         if not is_open:
-            steps += [
-                self._text_steps(layout.encode(self._encoder, text)),
-                self._text_steps([config.im_end_token_id, *self._encoder.encode(["\n"])]),
-            ]
+            steps.append(self._text_steps(layout.encode(self._encoder, text)))
+        if not is_open and not (mode == "computing_loss" and self.stops_at_end_of_audio):
+            steps.append(self._text_steps([config.im_end_token_id, *self._encoder.encode(["\n"])]))
         return torch.cat(steps)
 
     def _field_parts(

@@ -133,9 +133,7 @@ class LocalTransformerSampler(FrameSampler):
         # A copy lies in memory like the other inputs: one compiled step serves all.
         state = outputs.last_hidden_state[:, -1].clone(memory_format=torch.contiguous_format)
         state = self.local_step(state, self.cache)
-        scores = model.text_scores(state).float()
-        if self.candidates is not None and scores.shape[-1] != len(self.candidates):
-            scores = scores[..., self.candidates]
+        scores = model.decision_scores(state, self.candidates).float()
         text = self._sample_text(scores)
         codes, kept = [], []
         token = text

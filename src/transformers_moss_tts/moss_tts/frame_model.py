@@ -54,6 +54,12 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         """Scores of the text decision, of outputs of the first local position."""
         raise NotImplementedError
 
+    def decision_scores(self, local_states: torch.Tensor, candidates: torch.LongTensor | None) -> torch.Tensor:
+        """As `text_scores`, of the text tokens `candidates` alone if they are given."""
+        scores = self.text_scores(local_states)
+        is_whole = candidates is None or scores.shape[-1] == len(candidates)
+        return scores if is_whole else scores[..., candidates]
+
     def audio_scores(self, codebook: int, local_states: torch.Tensor) -> torch.Tensor:
         """Scores `(..., num_codes)` of a codebook, of outputs of its local position."""
         raise NotImplementedError

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config
 from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3.modeling_qwen3 import eager_attention_forward
@@ -47,8 +48,9 @@ class MossTTSGPT2Attention(nn.Module):
         hidden_states: torch.Tensor,
         mask: torch.Tensor | None,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
-        cache: FrameCache | StaticFrameCache | None,
-    ) -> torch.Tensor:
+        cache: FrameCache | StaticFrameCache | Cache | None = None,
+        **kwargs,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         projected = self.c_attn(hidden_states).unflatten(-1, (3, self.config.n_head, self.head_dim))
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
         if position_embeddings is not None:
@@ -58,8 +60,8 @@ class MossTTSGPT2Attention(nn.Module):
             key, value = cache.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.config.attn_pdrop if self.training else 0.0
-        attended, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=dropout)
-        return self.c_proj(attended.flatten(2))
+        attended, weights = attend(self, query, key, value, mask, scaling=self.scaling, dropout=dropout, **kwargs)
+        return self.c_proj(attended.flatten(2)), weights
 
 
 class MossTTSGPT2MLP(nn.Module):
@@ -83,8 +85,8 @@ class MossTTSGPT2Layer(GradientCheckpointingLayer):
         self.mlp = MossTTSGPT2MLP(config)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, hidden_states: torch.Tensor, mask, position_embeddings, cache) -> torch.Tensor:
-        attended = self.attn(self.ln_1(hidden_states), mask, position_embeddings, cache)
+    def forward(self, hidden_states: torch.Tensor, mask, position_embeddings, cache=None, **kwargs) -> torch.Tensor:
+        attended, _ = self.attn(self.ln_1(hidden_states), mask, position_embeddings, cache, **kwargs)
         hidden_states = hidden_states + self.dropout(attended)
         return hidden_states + self.dropout(self.mlp(self.ln_2(hidden_states)))
 

@@ -47,9 +47,10 @@ def weighted_loss(
     counts: torch.Tensor,
     weights: list[float] | torch.Tensor,
     num_items_in_batch: int | torch.Tensor | None = None,
+    counts_silent_streams: bool = True,
 ) -> torch.Tensor:
     """
-    Weighted mean of the streams' means; with `num_items_in_batch`, the number of labels over all accumulated batches, the
+    Weighted mean of the streams' means, of those with labels alone if `counts_silent_streams` is False; with `num_items_in_batch`, the number of labels over all accumulated batches, the
     labels' sum with each weighted by its stream's share of the mean weight.
 
     Raises:
@@ -66,4 +67,5 @@ def weighted_loss(
         )
     if num_items_in_batch is not None:
         return (sums * weights).sum() / (num_items_in_batch * weights.mean())
-    return (sums / counts.clamp(min=1) * weights).sum() / weights.sum()
+    heard = weights if counts_silent_streams else weights * (counts > 0)
+    return (sums / counts.clamp(min=1) * weights).sum() / heard.sum().clamp(min=torch.finfo(sums.dtype).tiny)

@@ -29,7 +29,7 @@ from .outputs import MossTTSOutputWithPast
 
 
 class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
-    """Base of the generators: a Qwen3 backbone over steps, each a text token and a code of every codebook."""
+    """Base of the generators: a backbone over steps, each a text token and a code of every codebook."""
 
     config: MossTTSConfig
     base_model_prefix = ""
@@ -41,6 +41,8 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
     _supports_attention_backend = True
     # Without weights the loss is the mean over the streams, else the mean over all labels.
     loss_averages_streams: ClassVar[bool] = True
+    # Whether the weighted mean of the streams is over those without labels too, whose mean is then 0.
+    loss_counts_silent_streams: ClassVar[bool] = True
 
     def __init__(self, config: MossTTSConfig, *args, **kwargs):
         if not isinstance(config, self.config_class):
@@ -138,7 +140,8 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
             total = counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
             return sums.sum() / total, means, counts
         weights = torch.ones_like(sums) if channelwise_loss_weight is None else channelwise_loss_weight
-        return weighted_loss(sums, counts, weights, num_items_in_batch), means, counts
+        loss = weighted_loss(sums, counts, weights, num_items_in_batch, self.loss_counts_silent_streams)
+        return loss, means, counts
 
 
 def _in_order(outputs: MossTTSOutputWithPast) -> MossTTSOutputWithPast:

@@ -17,6 +17,7 @@ import copy
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ from .audio_codes import AudioCodesMixin
 from .codec_path import codec_name_in, load_codec, locate_codec
 from .conversations import ConversationsMixin
 from .prompt import PromptEncoder
+from .text_normalization import NormalizedText
 from .variants import find_variant, keep_variant
 
 
@@ -135,11 +137,15 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         self.audio_tokenizer = audio_tokenizer
         if codec_path is not None:
             self._name_codec(codec_path)
-        self._encoder = PromptEncoder(
+        self._encoder = self._new_encoder(
             tokenizer, [getattr(self.model_config, f"{name}_token_id") for name in self.special_tokens]
         )
         if audio_tokenizer is not None:
             self._codec()
+
+    def _new_encoder(self, tokenizer: PreTrainedTokenizerBase, special_ids: Iterable[int]) -> PromptEncoder:
+        """What encodes the text of prompts."""
+        return PromptEncoder(tokenizer, special_ids)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -222,7 +228,8 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
 
     def _normalize_field(self, name: str, value: str) -> str:
         variant = self.variant
-        if variant.normalize_text is None or self.normalize_inputs is False or name not in variant.normalized_fields:
+        is_left = self.normalize_inputs is False or isinstance(value, NormalizedText)
+        if variant.normalize_text is None or is_left or name not in variant.normalized_fields:
             return value
         return variant.normalize_text(value)
 

@@ -164,7 +164,8 @@ def _join_lines(text: str) -> str:
     return "。".join(line for line in lines if line)
 
 
-def _protect(text: str) -> tuple[str, list[str]]:
+def _protect(text: str, joints: str = "._/+:-") -> tuple[str, list[str]]:
+    """The text with marks for spans that are left as they are, and the spans; paths have one of `joints` somewhere."""
     spans: list[str] = []
 
     def mark(match: re.Match) -> str:
@@ -177,6 +178,8 @@ def _protect(text: str) -> tuple[str, list[str]]:
         text = pattern.sub(mark, text)
     pieces, done = [], 0
     for path in _paths(text):
+        if not set(path[0]) & set(joints):
+            continue
         pieces += [text[done : path.start()], mark(path)]
         done = path.end()
     return "".join([*pieces, text[done:]]), spans
@@ -215,6 +218,68 @@ def _split_behind_last(brackets: str, text: str) -> tuple[str, str]:
     return text[:end], text[end:]
 
 
+class NormalizedText(str):
+    """A text that has been normalised: it is spoken as it is."""
+
+
+# What stands behind the last mark of a sentence.
+_CLOSERS = "\"')]}）】》〉」』”’"
+_QUOTED = tuple(
+    (closing, re.compile(pattern))
+    for closing, pattern in (
+        ("]", r"\[([^\[\]]+)\]"),
+        ("}", r"\{([^{}]+)\}"),
+        (_CLOSING, f"[{_OPENING}]([^{_CLOSING}]+)[{_CLOSING}]"),
+    )
+)
+
+
+def normalize_sentences(text: str) -> str:
+    """
+    Cleans text as MOSS-TTS-Nano expects it: as [`normalize_text`] does, but what is in brackets is put into quotes, underscores
+    are blanks, and every line ends with a mark. It takes time linear in the length of the text.
+
+    Raises:
+        TypeError: `text` is not a string.
+
+    Example:
+
+    ```python
+    >>> normalize_sentences("# News\\n- It works   -> [really]......")
+    'News。It works，"really"。'
+    ```
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"`text` must be a string, got {type(text).__name__}.")
+    for _ in range(_MAX_PASSES):
+        normalized = _normalize_sentences_once(text)
+        if normalized == text:
+            break
+        text = normalized
+    return text
+
+
+def _normalize_sentences_once(text: str) -> str:
+    lines = [_LINE_PREFIXES.sub("", line.strip()) for line in _LINK.sub(r"\1 \2", _clean(text)).splitlines()]
+    lines = [line for line in lines if line]
+    text = "".join([*map(_ended, lines[:-1]), *lines[-1:]])
+    text, spans = _protect(_apply(_JOINTS[:1], text), joints="./+:-")
+    text = _apply(_SPACES, text.replace("_", " ")).strip()
+    for closing, pattern in _QUOTED:
+        head, tail = _split_behind_last(closing, text)
+        text = pattern.sub(lambda match: f'"{match[1].strip()}"', head) + tail
+    text = _unwrap_titles(text)
+    for rules in (_JOINTS, _REPEATS, _SPACES):
+        text = _apply(rules, text).strip()
+    return _ended(re.sub(f"[{_MARK}]", lambda mark: spans[ord(mark.group()) - _FIRST_MARK], text))
+
+
+def _ended(text: str) -> str:
+    """The text with a mark at its end."""
+    bare = text.rstrip().rstrip(_CLOSERS)
+    return text if not text or (bare and unicodedata.category(bare[-1]).startswith("P")) else f"{text}。"
+
+
 _ASIDES = (("]", re.compile(r"\[[^\]]*\]")), ("}", re.compile(r"\{[^}]*\}")))
 _CJK_BRACKETS = re.compile("[（）【】〖〗《》〈〉「」『』〔〕]")
 _RUN_OF_MARKS = re.compile(r"([，。！？；：、,.!?;:…])[，。！？；：、,.!?;:…]+")
@@ -233,4 +298,4 @@ def normalize_description(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-__all__ = ["normalize_description", "normalize_text"]
+__all__ = ["NormalizedText", "normalize_description", "normalize_sentences", "normalize_text"]

@@ -25,13 +25,14 @@ from typing import Any
 from transformers.utils import logging
 
 from .prompt import PiecewisePromptLayout, PromptLayout
-from .text_normalization import normalize_description, normalize_text
+from .text_normalization import normalize_description, normalize_sentences, normalize_text
 
 
 logger = logging.get_logger(__name__)
 
 FIRST_CODEC = "OpenMOSS-Team/MOSS-Audio-Tokenizer"
 SECOND_CODEC = "OpenMOSS-Team/MOSS-Audio-Tokenizer-v2"
+NANO_CODEC = "OpenMOSS-Team/MOSS-Audio-Tokenizer-Nano"
 
 # Most variants have the same prompt.
 _LAYOUT = PromptLayout()
@@ -49,6 +50,7 @@ class MossTTSVariant:
         normalize_text (`Callable`, *optional*): what is done to a text before it is spoken; `None` leaves it as it is.
         normalized_fields (`tuple[str, ...]`): fields of the prompt that are normalised.
         prompt (`PromptLayout`): layout of the user's turn.
+        moves_loudness (`bool`): whether the level of recordings is moved towards -20 dB of full scale before they are encoded.
     """
 
     name: str
@@ -57,6 +59,7 @@ class MossTTSVariant:
     normalize_text: Callable[[str], str] | None = None
     normalized_fields: tuple[str, ...] = ("text",)
     prompt: PromptLayout = _LAYOUT
+    moves_loudness: bool = True
 
 
 def _sampling(audio: tuple[float, float, int, float], text: tuple[float, float, int], **others) -> dict[str, Any]:
@@ -99,10 +102,20 @@ VARIANTS = {
             sampling=_sampling((1.7, 0.8, 25, 1.0), (1.0, 1.0, 50)),
             prompt=PiecewisePromptLayout(),
         ),
+        MossTTSVariant(
+            name="MOSS-TTS-Nano",
+            codec=NANO_CODEC,
+            # Of the release's applications: users find them steadier than those of its library.
+            sampling=_sampling((0.8, 0.95, 25, 1.2), (1.0, 1.0, 50), max_new_tokens=375),
+            normalize_text=normalize_sentences,
+            prompt=PiecewisePromptLayout(),
+            moves_loudness=False,
+        ),
     )
 }
 # The variant of each architecture that has only one.
 _LOCAL_V1, _LOCAL = VARIANTS["MOSS-TTS-Local-Transformer"], VARIANTS["MOSS-TTS-Local-Transformer-v1.5"]
+_NANO = VARIANTS["MOSS-TTS-Nano"]
 # The Delay checkpoints that say nothing else are read as the release that is recommended.
 _DEFAULT = VARIANTS["MOSS-TTS-v1.5"]
 
@@ -158,8 +171,8 @@ def find_variant(
     only = _of_architecture(config)
     if named := name or getattr(config, "moss_tts_variant", None):
         variant = get_variant(named)
-        is_local = variant in (_LOCAL_V1, _LOCAL)
-        if variant is not only and (is_local or only is not None):
+        is_of_one = variant in (_LOCAL_V1, _LOCAL, _NANO)
+        if variant is not only and (is_of_one or only is not None):
             raise ValueError(f"A model with a {type(config).__name__} cannot be of the variant {named!r}.")
         return variant
     if only is not None:
@@ -187,8 +200,8 @@ def keep_variant(config: Any, variant: MossTTSVariant) -> None:
 
 
 def _of_architecture(config: Any) -> MossTTSVariant | None:
-    if getattr(config, "model_type", None) == "moss_tts_local":
-        return _LOCAL
+    if of_model_type := {"moss_tts_local": _LOCAL, "moss_tts_nano": _NANO}.get(getattr(config, "model_type", None)):
+        return of_model_type
     return _LOCAL_V1 if hasattr(config, "local_num_layers") else None
 
 

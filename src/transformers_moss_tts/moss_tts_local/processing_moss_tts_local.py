@@ -13,27 +13,14 @@
 # limitations under the License.
 """Processors of MossTTSLocal."""
 
-import torch
-
-from ..moss_tts.processing_moss_tts import MossTTSProcessor
+from ..moss_tts.frame_processing import FrameProcessor
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
 
 
-class MossTTSLocalV1Processor(MossTTSProcessor):
+class MossTTSLocalV1Processor(FrameProcessor):
     """[`MossTTSProcessor`] of MossTTSLocal v1.0: nothing is delayed, and prompts end on the token that opens the audio."""
 
     config_class = MossTTSLocalV1Config
-
-    def _reply_opening(self) -> list[int]:
-        return [*super()._reply_opening(), self.model_config.audio_start_token_id]
-
-    def _audio_steps(self, codes: torch.LongTensor, role: str, is_open: bool) -> torch.LongTensor:
-        config = self.model_config
-        is_user = role == "user"
-        slot = config.audio_user_slot_token_id if is_user else config.audio_assistant_gen_slot_token_id
-        steps = torch.cat([torch.full((len(codes), 1), slot), codes], dim=1)
-        steps = torch.cat([self._text_steps([config.audio_start_token_id]), steps])
-        return steps if is_open else torch.cat([steps, self._text_steps([config.audio_end_token_id])])
 
 
 class MossTTSLocalProcessor(MossTTSLocalV1Processor):

@@ -37,13 +37,19 @@ def lora_target_modules(model: PreTrainedModel, *presets: str) -> list[str]:
     Args:
         model ([`PreTrainedModel`]): a generator.
         presets (`str`): `"attention"`, `"mlp"`, `"all"` (both, in backbone and local transformer) and `"heads"` (of
-            MossTTSLocal v1.5 the decision to stop alone: its other heads are embeddings).
+            MossTTSLocal v1.5 the decision to stop alone: its other heads are embeddings, as all of MossTTSNano are).
 
     Raises:
-        ValueError: for other presets or none.
+        ValueError: for other presets or none, or presets of which the model has no layer.
     """
     if not presets or set(presets) - set(_PRESETS):
         raise ValueError(f"Presets are {', '.join(_PRESETS)}; got {', '.join(presets) or 'none'}.")
     pattern = re.compile(rf"(?:^|.*\.)({'|'.join(_PRESETS[preset] for preset in presets)})$")
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return sorted({match[1] for name in names if (match := pattern.match(name))})
+    found = sorted({match[1] for name in names if (match := pattern.match(name))})
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no layers for {', '.join(presets)}: its heads are embeddings. Use 'attention', 'mlp' or "
+            "'all'."
+        )
+    return found

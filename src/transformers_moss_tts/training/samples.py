@@ -164,15 +164,13 @@ class TrainingSamples(TorchDataset):
         return [f + o + template + sampled for f, o in zip(frames, others) for _ in self.duration_conditioning]
 
     def _check_codes(self, number: int, codes: list[list[int]]) -> None:
-        config = self.processor.model_config
         values = np.asarray(codes)
-        # Of codes with more codebooks the processor takes the first.
-        if values.ndim != 2 or values.shape[1] < config.n_vq or len(values) == 0:
+        if values.ndim != 2 or len(values) == 0:
+            n_vq = self.processor.model_config.n_vq
             raise ValueError(
-                f"Example {number} cannot be trained on: `codes` must have shape (frames, {config.n_vq}), got {values.shape}."
+                f"Example {number} cannot be trained on: `codes` must have shape (frames, {n_vq}), got {values.shape}."
             )
-        if not 0 <= values.min() <= values.max() < config.audio_vocab_size:
-            raise ValueError(
-                f"Example {number} cannot be trained on: `codes` must be between 0 and {config.audio_vocab_size - 1}, got "
-                f"{values.min()} to {values.max()}: are they of another codec?"
-            )
+        try:
+            self.processor.encode_audio([values])
+        except ValueError as error:
+            raise ValueError(f"Example {number} cannot be trained on: {error}") from error
