@@ -402,6 +402,22 @@ def test_a_generation_that_fails_ends_its_stream(models, options):
     assert caught.value.__cause__ is errors[0]
 
 
+def test_only_the_longest_generations_are_warned_about(models, caplog):
+    """What a criterion stops is cut too, but not for lack of steps."""
+
+    class StopFirst(StoppingCriteria):
+        def __call__(self, input_ids, scores, **kwargs):
+            return torch.tensor([True] + [False] * (len(input_ids) - 1))
+
+    model, options = models["delay"], {"seed": 0, "max_new_tokens": 10, "return_dict_in_generate": True}
+    with caplog.at_level("WARNING"):
+        alone = model.generate(**prompts(model.config, 9), **options, stopping_criteria=[StopFirst()])
+    assert alone.reached_limit.tolist() == [True] and not caplog.text
+    with caplog.at_level("WARNING"):
+        model.generate(**prompts(model.config, 9, 9), **options, min_new_tokens=10, stopping_criteria=[StopFirst()])
+    assert "1 of 2 generations" in caplog.text
+
+
 def test_sequences_that_are_stopped_have_no_padding_in_their_codes(model):
     """A sequence that a criterion ends is padded while the others go on."""
 

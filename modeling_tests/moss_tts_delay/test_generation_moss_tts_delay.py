@@ -325,6 +325,16 @@ def test_the_frame_streamer_yields_finished_frames(model, num_prefix_frames):
     assert torch.equal(torch.cat(frames), expected)
 
 
+@pytest.mark.parametrize("num_prefix_frames", [1, 2, 6])
+def test_the_frame_streamer_can_begin_with_the_frames_of_the_prompt(model, num_prefix_frames):
+    _, prompt = continuation_prompt(model.config, num_prefix_frames)
+    streamer = MossTTSFrameStreamer(model.config, timeout=60, skip_prompt=False)
+    options = {"max_new_tokens": 60, "seed": 1, "return_dict_in_generate": True}
+    outputs = model.generate(prompt, streamer=streamer, **options)
+    assert torch.equal(torch.cat(list(streamer)), torch.cat([outputs.prefix_codes[0], outputs.audio_codes[0]]))
+    assert streamer.num_prompt_frames == num_prefix_frames
+
+
 def test_the_frame_streamer_is_for_one_sequence(model):
     with pytest.raises(ValueError, match="a batch of 2"):
         model.generate(**tiny_prompts(model.config, 9, 9), streamer=MossTTSFrameStreamer(model.config))

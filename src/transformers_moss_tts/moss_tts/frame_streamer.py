@@ -20,19 +20,24 @@ import torch
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.streamers import BaseStreamer
 
-from .frames import ends_span, frames_of_steps, last_index_of
+from .frames import ends_span, frames_of_steps, last_index_of, split_audio_codes
 
 
 class MossTTSFrameStreamer(BaseStreamer):
     """
     Streamer for `generate(streamer=...)` that yields each frame of codes once all its codebooks are there, no longer
-    delayed: with the delay pattern `n_vq - 1` steps after its first one, else at once. Frames of the prompt are not
-    yielded. For one sequence, as transformers' own text streamers; run `generate` in a thread and iterate over the streamer in
-    another.
+    delayed: with the delay pattern `n_vq - 1` steps after its first one, else at once. For one sequence, as transformers' own text
+    streamers; run `generate` in a thread and iterate over the streamer in another.
 
     Args:
         config ([`MossTTSDelayConfig`], [`MossTTSLocalV1Config`] or [`MossTTSLocalConfig`]): configuration of the model.
         timeout (`float`, *optional*): seconds to wait for a frame before `queue.Empty` is raised; for ever by default.
+        skip_prompt (`bool`, *optional*, defaults to `True`): whether the frames that the prompt began the reply with are left out.
+            A codec that decodes a continuation needs them first, as its context.
+
+    Attributes:
+        num_prompt_frames (`int`): number of the first frames that are the prompt's, once there is a frame; 0 where they are left
+            out.
 
     Example:
 
@@ -45,9 +50,13 @@ class MossTTSFrameStreamer(BaseStreamer):
     ```
     """
 
-    def __init__(self, config: PreTrainedConfig, timeout: float | None = None):
+    def __init__(self, config: PreTrainedConfig, timeout: float | None = None, skip_prompt: bool = True):
         self.config = config
         self.timeout = timeout
+        self.skip_prompt = skip_prompt
+        self.num_prompt_frames = 0
+        # Frames of the prompt, which wait for the number of codebooks that are spoken.
+        self.prompt_frames: torch.LongTensor | None = None
         # Codebooks of a frame; MossTTSLocal v1.0 can speak with the first of them alone.
         self.num_codebooks = config.n_vq
         self.frames: Queue[torch.LongTensor | BaseException | None] = Queue()
@@ -64,6 +73,7 @@ class MossTTSFrameStreamer(BaseStreamer):
             self.is_prompt = False
             self._open_prompt(value)
         else:
+            self._put_prompt_frames()
             self._add(value)
 
     def end(self) -> None:
@@ -86,12 +96,26 @@ class MossTTSFrameStreamer(BaseStreamer):
                 raise RuntimeError(f"The generation failed: {frame}") from frame
             yield frame
 
+    @property
+    def _steps_of_a_frame(self) -> int:
+        return 1 + self.config.codebook_delay * (self.config.n_vq - 1)
+
     def _open_prompt(self, prompt: torch.LongTensor) -> None:
         last = int(prompt[0, -1, 0])
         start = int(last_index_of(prompt[..., 0], self.config.audio_start_token_id))
         if start >= 0 and last in (self.config.audio_start_token_id, self.config.audio_assistant_gen_slot_token_id):
             self.steps = prompt[0, start + 1 :]
             self.num_steps = self.num_prompt_steps = len(self.steps)
+        if not self.skip_prompt:
+            (self.prompt_frames,), _ = split_audio_codes(self.config, prompt, prompt.shape[1])
+            num_incomplete = min(self.num_steps, self._steps_of_a_frame - 1)
+            self.num_prompt_frames = len(self.prompt_frames) + num_incomplete
+
+    def _put_prompt_frames(self) -> None:
+        if self.prompt_frames is not None:
+            for frame in self.prompt_frames:
+                self.frames.put(frame[None, : self.num_codebooks])
+            self.prompt_frames = None
 
     def _add(self, step: torch.LongTensor) -> None:
         if self.steps is None:
@@ -102,10 +126,10 @@ class MossTTSFrameStreamer(BaseStreamer):
             self.steps = None
         else:
             self.num_steps += 1
-            # The steps that a frame lies in: what is older belongs to frames that are out.
-            reach = 1 + self.config.codebook_delay * (self.config.n_vq - 1)
-            self.steps = torch.cat([self.steps, step])[-reach:]
-            if self.num_steps - reach >= self.num_prompt_steps:
+            # What is older belongs to frames that are out.
+            self.steps = torch.cat([self.steps, step])[-self._steps_of_a_frame :]
+            first = self.num_prompt_steps if self.skip_prompt else 0
+            if self.num_steps - self._steps_of_a_frame >= first:
                 for frame in frames_of_steps(self.config, self.steps):
                     self.frames.put(frame[None, : self.num_codebooks])
 

@@ -385,7 +385,8 @@ class MossTTSGenerationMixin(GenerationMixin):
 
         # *************** MOSS-TTS specific ***************
         steps = buffers.sequences.clone()
-        reached_limit = self._reached_limit(steps[:, prompt_length:, 0], generation_config)
+        max_new_tokens = generation_config.max_length - prompt_length
+        reached_limit = self._reached_limit(steps[:, prompt_length:, 0], max_new_tokens, generation_config)
         sequences = GeneratedSequences.of(steps, prompt_length)
         if not generation_config.return_dict_in_generate:
             return sequences
@@ -400,11 +401,18 @@ class MossTTSGenerationMixin(GenerationMixin):
         )
         # =================================================
 
-    def _reached_limit(self, new_tokens: torch.LongTensor, generation_config: GenerationConfig) -> torch.BoolTensor:
+    def _reached_limit(
+        self, new_tokens: torch.LongTensor, max_new_tokens: int, generation_config: GenerationConfig
+    ) -> torch.BoolTensor:
         reached_limit = ~torch.isin(new_tokens, generation_config._eos_token_tensor).any(1)
-        if reached_limit.any():
+        # Those that a criterion stopped before know why, and are padded where others went on.
+        is_longest = new_tokens.shape[1] >= max_new_tokens
+        num_cut = (
+            int((reached_limit & (new_tokens[:, -1] != generation_config.pad_token_id)).sum()) if is_longest else 0
+        )
+        if num_cut:
             logger.warning(
-                f"{int(reached_limit.sum())} of {len(new_tokens)} generations did not end by themselves within "
+                f"{num_cut} of {len(new_tokens)} generations did not end by themselves within "
                 f"{new_tokens.shape[1]} new tokens: their audio is cut. Raise `max_new_tokens`."
             )
         return reached_limit

@@ -14,7 +14,18 @@
 """What is built on `generate` and the codec for those who speak."""
 
 from ..moss_tts.voice import Voice
+from .durations import expected_duration
+from .guards import Guards
 from .sentences import iterate_sentences, split_sentences
+from .streaming import SpeechStream, stream_speech
 
 
-__all__ = ["Voice", "iterate_sentences", "split_sentences"]
+__all__ = [
+    "Guards",
+    "SpeechStream",
+    "Voice",
+    "expected_duration",
+    "iterate_sentences",
+    "split_sentences",
+    "stream_speech",
+]

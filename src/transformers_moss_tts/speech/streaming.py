@@ -1,0 +1,396 @@
+# Copyright 2026 The transformers-moss-tts team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Speech that is heard while it is generated."""
+
+import asyncio
+import contextlib
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from .guards import Guards
+from .passages import (
+    Passage,
+    PassageDecoder,
+    build_passage,
+    check_codec,
+    check_generate_kwargs,
+    derive_seed,
+    generate_passage,
+)
+from .sentences import iterate_sentences
+
+
+# Longest chunk, in seconds: decoding longer ones at once is hardly cheaper.
+_LONGEST_CHUNK = 2.0
+# The next chunk waits for no more than this share of the audio that the listener has not heard yet.
+_SHARE_OF_LEAD = 0.5
+# Length of what was said first that further sentences clone, in seconds.
+_BEGINNING = 4.0
+# Silence between sentences that are generated one by one, in seconds.
+_PAUSE = 0.2
+_WHOLE_TEXT_FIELDS = ("conversations", "script", "voices", "mode", "tokens", "duration_seconds")
+
+Text = str | Mapping[str, Any] | list | Iterable[str] | AsyncIterable[str] | None
+
+
+def stream_speech(
+    model: Any,
+    processor: Any,
+    text: Text = None,
+    *,
+    seed: int | None = None,
+    guards: Guards | None = Guards(),
+    return_tensors: Literal["np", "pt"] = "np",
+    generate_kwargs: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> "SpeechStream":
+    """
+    Speaks, and yields the audio while it is generated. The first chunk is one frame; the further ahead of a listener the audio is,
+    the longer they get, which costs less. Any number of streams can run on one model at once.
+
+    Args:
+        model, processor:
+            Generator and its processor, with a codec.
+        text (`str`, `dict`, `list`, `BatchFeature` or `Iterable[str]`):
+            What the processor's call takes for one utterance: a text, or a conversation; a prompt that it has made; or pieces of a
+            text that is still being written, also an async iterable, which may block. These are spoken sentence by sentence, in the
+            voice of `reference` or else of the first of them, which the further ones clone.
+        seed (`int`, *optional*):
+            Seed of the sampling.
+        guards ([`Guards`], *optional*):
+            What ends a generation that is no speech any more; `None` for nothing.
+        return_tensors (`str`, *optional*, defaults to `"np"`):
+            `"np"` for arrays, `"pt"` for tensors on the CPU.
+        generate_kwargs (`dict`, *optional*):
+            Further arguments of `generate`, such as `max_new_tokens`.
+        fields:
+            Further arguments of the processor's call, such as `reference` and `language`.
+
+    Returns:
+        [`SpeechStream`]: iterate with `for` or with `async for`. Audio has shape `(channels, samples)`, in float32.
+
+    Raises:
+        ValueError: if the processor has no codec, or an argument cannot be used. Errors of the prompt and of `generate` are raised
+            in the loop.
+
+    Example:
+
+    ```python
+    >>> for audio in stream_speech(model, processor, "Hello there."):
+    ...     loudspeaker.write(audio.T)
+    ```
+    """
+    if return_tensors not in ("np", "pt"):
+        raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
+    check_codec(processor)
+    if given := [name for name in _WHOLE_TEXT_FIELDS if fields.get(name) is not None and _is_written(text)]:
+        raise ValueError(f"A text that comes in pieces takes no {', '.join(given)}: they are of one whole text.")
+    speaker = _Speaker(model, processor, seed, guards, check_generate_kwargs(generate_kwargs), fields)
+    return SpeechStream(speaker, text, return_tensors)
+
+
+class SpeechStream:
+    """
+    Speech while it is generated, made by [`stream_speech`]. `for` and `async for` yield its audio; leaving the loop, and the end of
+    a `with` or `async with` block, closes it.
+
+    Attributes:
+        sampling_rate (`int`): rate of the audio, in Hz.
+        num_channels (`int`): number of channels of the audio.
+    """
+
+    def __init__(self, speaker: "_Speaker", text: Text, return_tensors: str):
+        self.sampling_rate = speaker.codec.config.sampling_rate
+        self.num_channels = speaker.codec.config.num_channels
+        self._speaker = speaker
+        self._return_tensors = return_tensors
+        self._async_text = text if isinstance(text, AsyncIterable) else None
+        self._written: _Mailbox | None = None
+        if self._async_text is not None:
+            self._written = text = _Mailbox()
+        # A stream that nobody holds any more is closed.
+        self._finalizer = weakref.finalize(self, speaker.close)
+        threading.Thread(target=speaker.run, args=(text,), daemon=True).start()
+
+    @property
+    def first_audio(self) -> float | None:
+        """Seconds from the call to the first audio, once it is there."""
+        return self._speaker.clock.first_audio
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio that were made so far."""
+        return self._speaker.clock.seconds
+
+    @property
+    def lead(self) -> float:
+        """Seconds that the audio is ahead of one who listens since the first of it; below 0 that listener waited."""
+        return self._speaker.clock.lead
+
+    @property
+    def faults(self) -> list[str]:
+        """Names of the guards that acted, in their order, and of other faults (see [`Watch`]); one for a generation at most."""
+        return list(self._speaker.faults)
+
+    def close(self) -> None:
+        """Stops the generation at its next step. What was made is not yielded any more."""
+        self._speaker.close()
+        self._speaker.audio.clear()
+
+    def __enter__(self) -> "SpeechStream":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    async def __aenter__(self) -> "SpeechStream":
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        self.close()
+
+    def __next__(self) -> np.ndarray | torch.Tensor:
+        if self._async_text is not None:
+            raise TypeError("A text that is an async iterable is spoken in an `async for` loop.")
+        return self._of(next(self._speaker.audio))
+
+    def __iter__(self) -> Iterator[np.ndarray | torch.Tensor]:
+        try:
+            while True:
+                try:
+                    audio = next(self)
+                except StopIteration:
+                    return
+                yield audio
+        finally:
+            self.close()
+
+    async def __anext__(self) -> np.ndarray | torch.Tensor:
+        return self._of(await anext(self._speaker.audio))
+
+    async def __aiter__(self) -> AsyncIterator[np.ndarray | torch.Tensor]:
+        writing = None if self._async_text is None else asyncio.ensure_future(_write(self._async_text, self._written))
+        try:
+            async for audio in self._speaker.audio:
+                yield self._of(audio)
+        finally:
+            self.close()
+            if writing is not None:
+                writing.cancel()
+
+    def _of(self, audio: np.ndarray) -> np.ndarray | torch.Tensor:
+        return torch.from_numpy(audio) if self._return_tensors == "pt" else audio
+
+
+async def _write(text: AsyncIterable[str], written: "_Mailbox") -> None:
+    try:
+        async for piece in text:
+            written.put(piece)
+    except Exception as error:
+        written.end(error)
+    else:
+        written.end()
+
+
+class _Mailbox:
+    """What one thread makes and another thread, or coroutine, takes; it ends, maybe with an error."""
+
+    def __init__(self):
+        self._items: deque[Any] = deque()
+        self._is_over = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def put(self, item: Any) -> None:
+        with self._changed:
+            if not self._is_over:
+                self._items.append(item)
+                self._notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        with self._changed:
+            if not self._is_over:
+                self._is_over, self._error = True, error
+                self._notify()
+
+    def clear(self) -> None:
+        """Ends it, and forgets what nobody took."""
+        self.end()
+        with self._changed:
+            self._items.clear()
+            self._error = None
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for loop, event in self._waiting:
+            # A loop that is closed has nobody who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(event.set)
+
+    def _take(self) -> tuple[bool, Any]:
+        """Whether there is an item, and the item; raises the error at the end."""
+        with self._changed:
+            if self._items:
+                return True, self._items.popleft()
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            return False, None
+
+    def __iter__(self) -> "_Mailbox":
+        return self
+
+    def __next__(self) -> Any:
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._is_over)
+            is_there, item = self._take()
+        if not is_there:
+            raise StopIteration
+        return item
+
+    def __aiter__(self) -> "_Mailbox":
+        return self
+
+    async def __anext__(self) -> Any:
+        waiting = (asyncio.get_running_loop(), asyncio.Event())
+        with self._changed:
+            self._waiting.add(waiting)
+        try:
+            while True:
+                is_there, item = self._take()
+                if is_there:
+                    return item
+                if self._is_over:
+                    raise StopAsyncIteration
+                await waiting[1].wait()
+                waiting[1].clear()
+        finally:
+            with self._changed:
+                self._waiting.discard(waiting)
+
+
+class _Clock:
+    """How far the audio is ahead of one who listens."""
+
+    def __init__(self):
+        self.start = time.perf_counter()
+        self.first_audio: float | None = None
+        self.seconds = 0.0
+
+    @property
+    def lead(self) -> float:
+        if self.first_audio is None:
+            return 0.0
+        return self.seconds - (time.perf_counter() - self.start - self.first_audio)
+
+    def add(self, seconds: float) -> None:
+        if self.first_audio is None:
+            self.first_audio = time.perf_counter() - self.start
+        self.seconds += seconds
+
+
+class _Speaker:
+    """What a stream does in its thread, which holds no reference to the stream."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        seed: int | None,
+        guards: Guards | None,
+        generate_kwargs: dict[str, Any],
+        fields: dict[str, Any],
+    ):
+        self.model, self.processor, self.codec = model, processor, processor.audio_tokenizer
+        self.seed, self.guards, self.generate_kwargs, self.fields = seed, guards, generate_kwargs, fields
+        self.audio = _Mailbox()
+        self.clock = _Clock()
+        self.faults: list[str] = []
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.audio.end()
+
+    def run(self, text: Text) -> None:
+        try:
+            if _is_written(text):
+                self._speak_sentences(text)
+            else:
+                self._speak(build_passage(self.processor, text, self.fields), 0)
+        except BaseException as error:
+            self.audio.end(error)
+        else:
+            self.audio.end()
+
+    def _speak_sentences(self, pieces: Iterable[str]) -> None:
+        beginning: list[torch.LongTensor] = []
+        cache = self.codec.init_cache("decoder")
+        for number, sentence in enumerate(iterate_sentences(pieces)):
+            if self.is_closed:
+                return
+            if self.clock.seconds:
+                self._emit(np.zeros((self.codec.config.num_channels, self._samples(_PAUSE)), dtype=np.float32))
+            fields = self.fields
+            if beginning and fields.get("reference") is None:
+                fields = fields | {"reference": self._reference(beginning)}
+            codes = self._speak(build_passage(self.processor, sentence, fields), number, cache)
+            if codes is not None and sum(map(len, beginning)) < _BEGINNING * self.processor.frame_rate:
+                beginning.append(codes)
+
+    def _reference(self, codes: list[torch.LongTensor]) -> torch.LongTensor:
+        longest = int(self.processor.max_reference_duration * self.processor.frame_rate)
+        reference = torch.cat(codes)[:longest]
+        # Codebooks that are not spoken are 0 in sequences too.
+        return torch.nn.functional.pad(reference, (0, self.model.config.n_vq - reference.shape[1]))
+
+    def _speak(self, passage: Passage, number: int, cache: Any = None) -> torch.LongTensor | None:
+        """The codes of what was said, unless it is no voice to keep."""
+        watch = passage.watch(self.guards, self.processor.frame_rate)
+        decoder = PassageDecoder(self.model, self.processor, watch, self._emit, self._num_wanted, cache)
+        options = dict(self.generate_kwargs)
+        if self.seed is not None:
+            options["seed"] = derive_seed(self.seed, number)
+        generate_passage(self.model, passage, decoder, options, lambda: self.is_closed)
+        if watch.fault is not None:
+            self.faults.append(watch.fault)
+        is_voice = watch.fault is None or (watch.fault == "limit" and self.guards is None)
+        return torch.cat(decoder.codes) if is_voice and decoder.codes else None
+
+    def _emit(self, audio: np.ndarray) -> None:
+        self.audio.put(audio)
+        self.clock.add(audio.shape[1] / self.codec.config.sampling_rate)
+
+    def _num_wanted(self) -> int:
+        seconds = min(_SHARE_OF_LEAD * self.clock.lead, _LONGEST_CHUNK)
+        return max(1, int(seconds * self.processor.frame_rate))
+
+    def _samples(self, seconds: float) -> int:
+        return round(seconds * self.codec.config.sampling_rate)
+
+
+def _is_written(text: Text) -> bool:
+    """Whether a text comes in pieces."""
+    return not isinstance(text, str | Mapping | list | tuple | None) and isinstance(text, Iterable | AsyncIterable)
+
+
+__all__ = ["SpeechStream", "stream_speech"]
