@@ -116,7 +116,12 @@ def read_audio_file(audio: AudioInput, limits: AudioLimits = DEFAULT_LIMITS) -> 
 
 
 def audio_digest(audio: AudioInput, limits: AudioLimits = DEFAULT_LIMITS) -> str:
-    """SHA-256 of what [`read_audio_file`] returned: of the bytes of a file, or of samples and rate."""
+    """
+    SHA-256 of what [`read_audio_file`] returned: of the bytes of a file, or of samples and rate.
+
+    Raises:
+        TypeError: for what is no audio.
+    """
     if isinstance(audio, bytes | bytearray):
         return hashlib.sha256(audio).hexdigest()
     samples, rate = _unwrap(audio, None, limits)
@@ -161,7 +166,7 @@ def normalize_loudness(waveform: np.ndarray, target_dbfs: float = -20.0, max_gai
 def save_audio(audio: np.ndarray | torch.Tensor, path: str | os.PathLike, sampling_rate: int) -> None:
     """
     Writes audio of shape `(samples,)` or `(channels, samples)`, floats in -1 to 1 (clipped outside), to a wav, flac, mp3,
-    ogg or opus file, as its suffix says. The file appears complete or not at all.
+    ogg or opus file at `path`, as its suffix says, at `sampling_rate` Hz. The file appears complete or not at all.
 
     Raises:
         ValueError: another suffix, a missing folder, no samples, NaN or infinite samples, a wrong shape, a sampling rate or

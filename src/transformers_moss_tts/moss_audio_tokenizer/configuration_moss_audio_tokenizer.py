@@ -49,7 +49,9 @@ def codec_dtype(name: str | torch.dtype) -> torch.dtype:
     return dtype
 
 
-@auto_docstring(checkpoint="OpenMOSS-Team/MOSS-Audio-Tokenizer")
+@auto_docstring(
+    custom_intro="Configuration of [`MossAudioTokenizerModel`]. The defaults are those of OpenMOSS-Team/MOSS-Audio-Tokenizer."
+)
 @strict
 class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
     r"""

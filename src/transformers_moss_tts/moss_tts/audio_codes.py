@@ -78,7 +78,7 @@ class AudioCodesMixin(UpstreamMixin):
         return waveforms[0] if is_single else waveforms
 
     def batch_decode(self, outputs, prompt_length: int | None = None) -> list[torch.FloatTensor]:
-        """As [`~MossTTSProcessor.decode`], always a list."""
+        """As [`~MossTTSProcessor.decode`] of the same `outputs` and `prompt_length`, always a list."""
         waveforms = self.decode(outputs, prompt_length)
         return waveforms if isinstance(waveforms, list) else [waveforms]
 
@@ -91,6 +91,18 @@ class AudioCodesMixin(UpstreamMixin):
         """
         Writes one waveform, or a list of them to as many paths, at `sampling_rate` Hz (the model's by default). The suffix
         of the path says the format: wav, flac, mp3, ogg or opus.
+
+        Args:
+            audio (waveform or `list`):
+                Samples of shape `(samples,)` or `(channels, samples)`, floats in -1 to 1.
+            path (`str`, `os.PathLike` or `list`):
+                Path of each waveform.
+            sampling_rate (`int`, *optional*):
+                Rate in Hz.
+
+        Raises:
+            ValueError: if there are not as many paths as waveforms; and see [`~transformers_moss_tts.audio_io.save_audio`].
+            OSError: if a file cannot be written.
         """
         paths = path if isinstance(path, list) else [path]
         waveforms = audio if isinstance(audio, list) else [audio]

@@ -185,8 +185,17 @@ class ConversationsMixin:
                 Leave a last assistant message open.
             return_dict (`bool`, *optional*, defaults to `True`):
                 `False` returns `input_ids` alone.
+            chat_template, tokenize (*optional*):
+                Only their defaults: the prompt is not a string.
             kwargs, processor_kwargs:
                 The fields of messages, for those that do not carry them, and `sampling_rate`.
+
+        Returns:
+            What [`~MossTTSProcessor.__call__`] returns, or `input_ids` `(batch_size, length, 1 + n_vq)` alone.
+
+        Raises:
+            ValueError: chats of a batch that end with different roles, and what [`~MossTTSProcessor.__call__`] refuses.
+            TypeError: unknown options.
         """
         if chat_template is not None or not tokenize:
             raise ValueError("The prompt is not a string template: audio codes are part of it. Leave `tokenize=True`.")

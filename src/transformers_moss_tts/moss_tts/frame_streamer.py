@@ -66,7 +66,7 @@ class MossTTSFrameStreamer(BaseStreamer):
         self.is_prompt = True
 
     def put(self, value: torch.LongTensor) -> None:
-        """Takes the prompt `(1, length, 1 + n_vq)`, then steps `(1, 1 + n_vq)`."""
+        """Takes the prompt `(1, length, 1 + n_vq)`, then steps `(1, 1 + n_vq)`; raises a `ValueError` for a batch of several."""
         if value.shape[0] != 1:
             raise ValueError(f"MossTTSFrameStreamer streams one sequence, got a batch of {value.shape[0]}.")
         if self.is_prompt:

@@ -21,7 +21,9 @@ from transformers.utils import auto_docstring
 from ..moss_tts.configuration_moss_tts import MossTTSConfig
 
 
-@auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS")
+@auto_docstring(
+    custom_intro="Configuration of [`MossTTSDelayModel`]. The defaults are those of OpenMOSS-Team/MOSS-TTS."
+)
 @strict
 class MossTTSDelayConfig(MossTTSConfig):
     r"""

@@ -87,7 +87,9 @@ class MossTTSLocalV1Config(MossTTSConfig):
         return output
 
 
-@auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS-Local-Transformer-v1.5")
+@auto_docstring(
+    custom_intro="Configuration of [`MossTTSLocalModel`]. The defaults are those of OpenMOSS-Team/MOSS-TTS-Local-Transformer-v1.5."
+)
 @strict
 class MossTTSLocalConfig(MossTTSConfig):
     r"""

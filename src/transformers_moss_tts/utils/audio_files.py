@@ -89,12 +89,14 @@ class AudioLimits:
                 raise ValueError(f"`{name}` must be a number of seconds above 0, got {value!r}.")
 
     def check_size(self, num_bytes: int, name: str) -> None:
+        """Raises a `ValueError` if a file, called `name` in the error, has too many bytes."""
         if num_bytes > self.max_bytes:
             raise ValueError(
                 f"{name} has {num_bytes} bytes; at most {self.max_bytes} are read. Cut it, or pass other `limits`."
             )
 
     def check_duration(self, num_frames: int, rate: int, name: str) -> None:
+        """Raises a [`TooLongError`] if `num_frames` samples of each channel at `rate` Hz last too long."""
         if num_frames > self.max_duration * rate:
             raise TooLongError(
                 f"{name} lasts at least {num_frames / rate:.1f} s; at most {self.max_duration:g} s are allowed. Cut it, or raise "
@@ -102,7 +104,7 @@ class AudioLimits:
             )
 
     def check_format(self, rate: Any, num_channels: int, name: str) -> int:
-        """The sampling rate as `int`."""
+        """The sampling rate as `int`; raises a `ValueError` if it or the number of channels, of what `name` calls, is too high."""
         if not 0 < num_channels <= self.max_channels:
             raise ValueError(f"{name} must have 1 to {self.max_channels} channels, got {num_channels}.")
         name = f"The sampling rate of {name[0].lower()}{name[1:]}"

@@ -30,6 +30,14 @@ def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: i
     """
     Reads recordings into memory as 16 bit samples; those that cannot be read are listed and left out.
 
+    Args:
+        paths (`list[str | Path]`): paths or URLs of the recordings.
+        sampling_rate (`int`): rate of the codec, in Hz.
+        num_channels (`int`, *optional*, defaults to 1): number of channels of the codec.
+
+    Returns:
+        An array of each recording, `(samples,)` or `(2, samples)` in int16.
+
     Raises:
         ValueError: if none can be read.
     """
