@@ -5,26 +5,24 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny_models import small_codec, small_stereo_codec
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-from transformers_moss_tts import MossTTSDelayProcessor, MossTTSLocalProcessor, MossTTSLocalV1Processor
+from transformers import AutoModel, AutoProcessor
 
 
 SPEAKERS = {
-    "delay": ("moss_tts_delay", MossTTSDelayProcessor, small_codec),
-    "local v1.0": ("moss_tts_local", MossTTSLocalV1Processor, small_codec),
-    "local v1.5": ("moss_tts_local_v1_5", MossTTSLocalProcessor, small_stereo_codec),
+    "delay": ("moss_tts_delay", small_codec),
+    "local v1.0": ("moss_tts_local", small_codec),
+    "local v1.5": ("moss_tts_local_v1_5", small_stereo_codec),
+    "nano": ("moss_tts_nano", small_stereo_codec),
 }
 
 
 def build_speaker(golden_folder, name: str) -> SimpleNamespace:
-    folder, processor_class, build_codec = SPEAKERS[name]
+    folder, build_codec = SPEAKERS[name]
     source = golden_folder / folder
     model = AutoModel.from_pretrained(source)
     model.generation_config.update(max_new_tokens=22, min_new_tokens=15, text_temperature=0.0)
-    processor = processor_class(
-        AutoTokenizer.from_pretrained(source), build_codec(), AutoConfig.from_pretrained(source)
-    )
+    processor = AutoProcessor.from_pretrained(source)
+    processor.audio_tokenizer = build_codec()
     return SimpleNamespace(model=model, processor=processor)
 
 

@@ -55,7 +55,7 @@ def test_a_stream_equals_the_whole(speaker):
     config = speaker.processor.audio_tokenizer.config
     assert chunks[0].shape == (config.num_channels, config.downsample_rate) and chunks[0].dtype == np.float32
     expected = whole(speaker, speaker.processor(TEXT))
-    assert expected.shape[1] >= 8 * config.downsample_rate
+    assert expected.shape[1] >= 4 * config.downsample_rate
     np.testing.assert_allclose(np.concatenate(chunks, axis=1), expected, atol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_chunks_grow_with_the_lead(speakers, monkeypatch):
 
 def continuation(speaker):
     """A conversation that goes on from a reply of nine frames."""
-    codes = torch.randint(0, 32, (9, speaker.model.config.n_vq), generator=torch.Generator().manual_seed(0))
+    codes = torch.randint(0, 16, (9, speaker.model.config.n_vq), generator=torch.Generator().manual_seed(0))
     user = speaker.processor.build_user_message(text=TEXT, reference=codes)
     return [[user, speaker.processor.build_assistant_message([codes])]]
 
@@ -86,8 +86,9 @@ def test_a_continuation_is_heard_from_where_it_goes_on(speaker):
     np.testing.assert_allclose(again, expected, atol=1e-5)
 
 
-def test_the_codebooks_that_are_spoken(speakers):
-    speaker = speakers["local v1.0"]
+@pytest.mark.parametrize("name", ["local v1.0", "nano"])
+def test_the_codebooks_that_are_spoken(speakers, name):
+    speaker = speakers[name]
     conversations, options = continuation(speaker), {"n_vq_for_inference": 2}
     chunks = list(stream(speaker, conversations, mode="continuation", generate_kwargs=options))
     expected = whole(speaker, speaker.processor(conversations, mode="continuation"), **options)

@@ -360,8 +360,13 @@ class _Speaker:
     def _reference(self, codes: list[torch.LongTensor]) -> torch.LongTensor:
         longest = int(self.processor.max_reference_duration * self.processor.frame_rate)
         reference = torch.cat(codes)[:longest]
-        # Codebooks that are not spoken are 0 in sequences too.
-        return torch.nn.functional.pad(reference, (0, self.model.config.n_vq - reference.shape[1]))
+        if reference.shape[1] == self.model.config.n_vq:
+            return reference
+        # A reference has the codebooks too that were not spoken.
+        with torch.inference_mode():
+            audio = self.codec.decode(reference.T.to(self.codec.device)).audio[0].float().cpu().clone()
+        (codes_of_all,) = self.processor.encode_audio([(audio, self.codec.config.sampling_rate)])
+        return codes_of_all
 
     def _speak(self, passage: Passage, number: int, cache: Any = None) -> torch.LongTensor | None:
         """The codes of what was said, unless it is no voice to keep."""
