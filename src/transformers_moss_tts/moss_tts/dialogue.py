@@ -66,7 +66,7 @@ def read_dialogue(
     given = _with_kept_words(given)
     recordings, words = {}, {}
     for number, voice in sorted(given.items()):
-        recordings[number], words[number] = voice if _has_words(voice) else (voice, None)
+        recordings[number], words[number] = voice if has_words(voice) else (voice, None)
     if not recordings:
         return Dialogue(script, None, None)
     reference = [recordings.get(number) for number in range(1, max(speakers) + 1)]
@@ -105,15 +105,16 @@ def _by_number(voices: Mapping[str, VoiceOfSpeaker | None] | list | None) -> dic
     return numbers
 
 
-def _has_words(voice: VoiceOfSpeaker) -> bool:
+def has_words(voice: VoiceOfSpeaker) -> bool:
+    """Whether a voice is a pair of a recording and what it says."""
     return isinstance(voice, tuple) and len(voice) == 2 and isinstance(voice[1], str)
 
 
 def _with_kept_words(voices: dict[int, VoiceOfSpeaker]) -> dict[int, VoiceOfSpeaker]:
     """The voices; those that are kept with their words, if so all of them have words."""
-    kept = {number: None if _has_words(voice) else as_voice(voice) for number, voice in voices.items()}
+    kept = {number: None if has_words(voice) else as_voice(voice) for number, voice in voices.items()}
     kept = {number: voice for number, voice in kept.items() if voice is not None}
     has_all_words = all(voice.text for voice in kept.values()) and all(
-        _has_words(voice) for number, voice in voices.items() if number not in kept
+        has_words(voice) for number, voice in voices.items() if number not in kept
     )
     return voices | {number: (voice, voice.text) if has_all_words else voice for number, voice in kept.items()}

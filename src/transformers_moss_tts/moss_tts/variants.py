@@ -51,6 +51,7 @@ class MossTTSVariant:
         normalized_fields (`tuple[str, ...]`): fields of the prompt that are normalised.
         prompt (`PromptLayout`): layout of the user's turn.
         moves_loudness (`bool`): whether the level of recordings is moved towards -20 dB of full scale before they are encoded.
+        has_dialogues (`bool`): whether it was trained to say several speakers' turns at once.
     """
 
     name: str
@@ -60,6 +61,7 @@ class MossTTSVariant:
     normalized_fields: tuple[str, ...] = ("text",)
     prompt: PromptLayout = _LAYOUT
     moves_loudness: bool = True
+    has_dialogues: bool = False
 
 
 def _sampling(audio: tuple[float, float, int, float], text: tuple[float, float, int], **others) -> dict[str, Any]:
@@ -80,6 +82,7 @@ VARIANTS = {
             codec=FIRST_CODEC,
             sampling=_sampling((1.1, 0.9, 50, 1.1), (1.1, 0.9, 50), max_new_tokens=2000),
             prompt=PromptLayout(has_scene=True, says_tokens=False, names_silent_speakers=True),
+            has_dialogues=True,
         ),
         MossTTSVariant(
             name="MOSS-VoiceGenerator",

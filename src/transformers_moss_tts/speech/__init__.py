@@ -16,16 +16,20 @@
 from ..moss_tts.voice import Voice
 from .durations import expected_duration
 from .guards import Guards
+from .long_form import LongSpeech, speak_dialogue, speak_long
 from .sentences import iterate_sentences, split_sentences
 from .streaming import SpeechStream, stream_speech
 
 
 __all__ = [
     "Guards",
+    "LongSpeech",
     "SpeechStream",
     "Voice",
     "expected_duration",
     "iterate_sentences",
+    "speak_dialogue",
+    "speak_long",
     "split_sentences",
     "stream_speech",
 ]

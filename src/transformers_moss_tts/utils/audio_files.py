@@ -189,14 +189,24 @@ def _decode_with_av(
         raise ValueError(f"{name} is not readable audio: {error}.") from error
 
 
-def encode_file(samples: np.ndarray, rate: int, suffix: str) -> bytes:
-    """The content of a file with samples `(frames, channels)`."""
+def file_format(suffix: str) -> tuple[str, str | None]:
+    """Container and encoding of a suffix, as libsndfile names them."""
+    return _FORMATS[suffix]
+
+
+def check_file_rate(rate: int, suffix: str) -> None:
+    """Raises a `ValueError` for a rate in Hz that files of the suffix do not have."""
     if rate not in _RATES.get(suffix, (rate,)):
         rates = ", ".join(map(str, _RATES[suffix]))
         raise ValueError(
             f"A {suffix} file has a sampling rate of {rates} Hz, got {rate}: resample, or write a wav file."
         )
-    container, encoding = _FORMATS[suffix]
+
+
+def encode_file(samples: np.ndarray, rate: int, suffix: str) -> bytes:
+    """The content of a file with samples `(frames, channels)`."""
+    check_file_rate(rate, suffix)
+    container, encoding = file_format(suffix)
     buffer = io.BytesIO()
     try:
         with soundfile.SoundFile(buffer, "w", rate, samples.shape[1], encoding, format=container) as file:
@@ -215,7 +225,9 @@ __all__ = [
     "FILE_SUFFIXES",
     "AudioLimits",
     "TooLongError",
+    "check_file_rate",
     "check_rate",
     "decode_file",
     "encode_file",
+    "file_format",
 ]
