@@ -47,12 +47,12 @@ class LocalModelTests(ModelTesterMixin):
     def test_config(self):
         self.config_tester.run_common_tests()
 
-    @unittest.skip("GenerationTesterMixin is not in the sdist; test_generation_moss_tts_local.py tests `generate`.")
+    @unittest.skip("GenerationTesterMixin is not in the sdist; moss_tts/test_frame_generation.py tests `generate`.")
     def test_generation_tester_mixin_inheritance(self):
         pass
 
     @unittest.skip(
-        "Embeds ids of shape (batch, length) only. test_generation_moss_tts_local.py passes `inputs_embeds`."
+        "Embeds ids of shape (batch, length) only. moss_tts/test_frame_generation.py passes `inputs_embeds`."
     )
     def test_inputs_embeds(self):
         pass

@@ -37,6 +37,7 @@ class Repository:
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     has_index: bool = True
     dtype: torch.dtype = torch.float32
+    is_pickle: bool = False
 
 
 def build_folder(name: str, folder: Path, **fields: dict[str, Any] | None) -> Path:
@@ -48,14 +49,17 @@ def build_folder(name: str, folder: Path, **fields: dict[str, Any] | None) -> Pa
     target.mkdir(parents=True)
     tensors = _weights_of(GOLDEN / repository.golden)
     for file in (GOLDEN / repository.golden).iterdir():
-        if not file.name.startswith(("golden", "model")):
+        if not file.name.startswith(("golden", "model", "pytorch_model")):
             shutil.copyfile(file, target / file.name)
     for file, values in repository.fields.items():
         change_json(target / f"{file}.json", values)
     config = json.loads((target / "config.json").read_text())
     repository.change_weights(tensors, config)
     tensors = {name: tensor.to(repository.dtype) for name, tensor in tensors.items()}
-    _save_shards(tensors, target, repository.num_shards, repository.has_index)
+    if repository.is_pickle:
+        torch.save(tensors, target / "pytorch_model.bin")
+    else:
+        _save_shards(tensors, target, repository.num_shards, repository.has_index)
     for module in repository.remote_code:
         (target / f"{module}.py").write_text('raise RuntimeError("the remote code of the repository was run")\n')
     (target / "README.md").write_text(f"---\nlicense: apache-2.0\n---\n# {name}\n")
@@ -163,6 +167,21 @@ def _make_local_speak(tensors: Tensors, config: dict[str, Any]) -> None:
         tensors[f"audio_lm_heads.{codebook}.weight"] = tensors[f"audio_embeddings.{codebook}.weight"]
 
 
+def _make_nano_speak(tensors: Tensors, config: dict[str, Any]) -> None:
+    backbone = config["gpt2_config"]
+    # A constant feature of the local transformer's outputs, from which the two entries of the text head read what follows.
+    tensors["local_transformer.ln_f.weight"][0] = 0
+    tensors["local_transformer.ln_f.bias"][0] = 10
+    table = tensors["transformer.wte.weight"]
+    table[:, 0] = 0
+    table[config["audio_assistant_slot_token_id"], 0] = 0.22
+    # The release has the tied weights twice, and one that nothing reads.
+    tensors["text_lm_head.weight"] = table
+    tensors["local_transformer.wte.weight"] = torch.zeros(backbone["vocab_size"], backbone["n_embd"])
+    for codebook in range(config["n_vq"]):
+        tensors[f"audio_lm_heads.{codebook}.weight"] = tensors[f"audio_embeddings.{codebook}.weight"]
+
+
 def _make_codec(tensors: Tensors, config: dict[str, Any]) -> None:
     kwargs = config["quantizer_kwargs"]
     codebooks = sorted({name.split(".")[2] for name in tensors if name.startswith("quantizer.quantizers.")}, key=int)
@@ -198,6 +217,7 @@ def _set_scores(head: torch.Tensor, scores: dict[str, float], config: dict[str, 
 
 _DELAY_CODE = ("configuration_moss_tts", "modeling_moss_tts", "processing_moss_tts", "inference_utils")
 _LOCAL_CODE = ("configuration_moss_tts", "modeling_moss_tts", "processing_moss_tts", "gpt2_decoder")
+_NANO_CODE = ("configuration_moss_tts_nano", "modeling_moss_tts_nano", "gpt2_decoder", "tokenization_moss_tts_nano")
 _CODEC_CODE = ("configuration_moss_audio_tokenizer", "modeling_moss_audio_tokenizer")
 # Local v1.0 too: its remote code gives its processor this name.
 _DELAY_PROCESSOR = {
@@ -281,6 +301,9 @@ REPOSITORIES: dict[str, Repository] = {
             "tokenizer_config": {"tokenizer_class": "Qwen2Tokenizer"},
         },
         dtype=torch.bfloat16,
+    ),
+    "MOSS-TTS-Nano": Repository(
+        "moss_tts_nano", 1, _make_nano_speak, _NANO_CODE, has_index=False, dtype=torch.bfloat16, is_pickle=True
     ),
     "MOSS-Audio-Tokenizer": Repository(
         "moss_audio_tokenizer", 2, _make_codec, _CODEC_CODE, {"config": _first_codec_config()}

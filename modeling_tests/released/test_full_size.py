@@ -12,6 +12,7 @@ from transformers_moss_tts import (
     MossTTSDelayConfig,
     MossTTSLocalConfig,
     MossTTSLocalV1Config,
+    MossTTSNanoConfig,
 )
 
 
@@ -97,6 +98,8 @@ RELEASED = {
         556,
     ),
     "MOSS-TTS-Local-Transformer-v1.5": (released_local, 4_550_403_584, 438),
+    # As state dicts have them, the tied weights twice: 117,311,232 parameters, and 12.6 M and 12.6 M of heads.
+    "MOSS-TTS-Nano": (MossTTSNanoConfig, 117_311_232 + 16384 * 768 + 16 * 1024 * 768, 194),
     "MOSS-Audio-Tokenizer": (MossAudioTokenizerConfig, 1_774_566_400, 1600),
     "MOSS-Audio-Tokenizer-v2": (second_codec, 2_123_701_248, 2094),
     "MOSS-Audio-Tokenizer-Nano": (nano_codec, 21_969_664, 374),

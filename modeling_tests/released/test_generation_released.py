@@ -17,6 +17,7 @@ SAMPLING = {
     "MOSS-SoundEffect": (1.5, 0.6, 50, 1.2, 1.5, 1.0, 50),
     "MOSS-TTS-Local-Transformer": (1.0, 0.95, 50, 1.1, 1.5, 1.0, 50),
     "MOSS-TTS-Local-Transformer-v1.5": (1.7, 0.8, 25, 1.0, 1.0, 1.0, 50),
+    "MOSS-TTS-Nano": (0.8, 0.95, 25, 1.2, 1.0, 1.0, 50),
 }
 NAMES = ("audio_temperature", "audio_top_p", "audio_top_k", "audio_repetition_penalty")
 NAMES += ("text_temperature", "text_top_p", "text_top_k")

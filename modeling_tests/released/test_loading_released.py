@@ -15,6 +15,7 @@ from transformers_moss_tts.loading import released_config
 CONFIGS = {
     "MOSS-TTS-Local-Transformer": "MossTTSLocalV1Config",
     "MOSS-TTS-Local-Transformer-v1.5": "MossTTSLocalConfig",
+    "MOSS-TTS-Nano": "MossTTSNanoConfig",
 } | dict.fromkeys(CODECS, "MossAudioTokenizerConfig")
 
 

@@ -80,6 +80,13 @@ data: a meta.lst of Seed-TTS-eval (id|prompt text|prompt wav|text), a .txt with 
 A run that was stopped goes on where it was when the same command is given again.
 
 {_EXIT_CODES}"""
+_CONVERT_EPILOG = f"""\
+examples:
+  moss-tts convert OpenMOSS-Team/MOSS-TTS-Nano nano
+
+Tensors and nothing else are read of the pickle.
+
+{_EXIT_CODES}"""
 _UPLOAD_EPILOG = f"""\
 examples:
   moss-tts upload runs/tts/model you/your-voice --dry-run
@@ -257,6 +264,11 @@ def _setting(value: str) -> tuple[str, float]:
     return name, float(number)
 
 
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="folder or Hub id whose weights are pytorch_model.bin alone")
+    parser.add_argument("folder", type=Path, help="new folder for safetensors, configuration, tokenizer and processor")
+
+
 def _positive(value: str) -> float:
     number = float(value)
     if not 0 < number < math.inf:
@@ -283,6 +295,7 @@ def _seed(value: str) -> int:
 COMMANDS = {
     "speak": ("speaks a text", _SPEAK_EPILOG, _add_speak),
     "evaluate": ("measures a generator or a codec, or compares two measurements", _EVALUATE_EPILOG, _add_evaluate),
+    "convert": ("writes the weights of MOSS-TTS-Nano's release as safetensors", _CONVERT_EPILOG, _add_convert),
     "upload": ("uploads a folder to a model repository of the Hub", _UPLOAD_EPILOG, _add_upload),
     "voice": ("keeps voices in files, lists and shows them", _VOICE_EPILOG, _add_voice),
 }

@@ -93,6 +93,12 @@ def is_remote(name: str) -> bool:
     return name.lower().startswith(("http://", "https://", "data:"))
 
 
+def _check_convert(args: argparse.Namespace) -> None:
+    if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
+        raise ValueError(f"{str(args.folder)!r} exists and is no empty folder: give the name of a new one.")
+    _check_writable(args.folder)
+
+
 def _check_upload(args: argparse.Namespace) -> None:
     if not args.folder.is_dir():
         raise ValueError(f"There is no folder {str(args.folder)!r} to upload.")
@@ -117,7 +123,13 @@ def _check_voice(args: argparse.Namespace) -> None:
     _check_writable(args.output.parent)
 
 
-_CHECKS = {"speak": _check_speak, "evaluate": _check_evaluate, "upload": _check_upload, "voice": _check_voice}
+_CHECKS = {
+    "speak": _check_speak,
+    "evaluate": _check_evaluate,
+    "convert": _check_convert,
+    "upload": _check_upload,
+    "voice": _check_voice,
+}
 
 
 def _given(args: argparse.Namespace) -> set[str]:

@@ -22,10 +22,10 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForTextToWaveform,
     AutoProcessor,
-    AutoTokenizer,
 )
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.tokenization_auto import REGISTERED_TOKENIZER_CLASSES
 
 from .moss_audio_tokenizer import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from .moss_tts.pipeline_moss_tts import register_pipeline
@@ -78,7 +78,8 @@ def register_with_transformers() -> None:
     # The remote code's examples load it as a language model.
     _register_model(MossTTSNanoConfig, MossTTSNanoModel, AutoModelForTextToWaveform, AutoModelForCausalLM)
     AutoProcessor.register(MossTTSNanoConfig, MossTTSNanoProcessor, exist_ok=True)
-    AutoTokenizer.register(MossTTSNanoConfig, MossTTSNanoSentencePieceTokenizer, exist_ok=True)
+    # By its name alone: for a class that is registered for a configuration, `trust_remote_code=True` prefers the remote code.
+    REGISTERED_TOKENIZER_CLASSES[MossTTSNanoSentencePieceTokenizer.__name__] = MossTTSNanoSentencePieceTokenizer
     register_pipeline()
     _complete_dummy_mappings()
 

@@ -78,7 +78,8 @@ class CheckpointMixin:
         checkpoints = _checkpoints_of(pretrained_model_name_or_path)
         for checkpoint in checkpoints:
             check_index(checkpoint, kwargs)
-        is_pickle = cls.reads_released_pickle and bool(checkpoints) and has_only_pickle(checkpoints[-1], kwargs)
+        may_be_pickle = cls.reads_released_pickle and bool(checkpoints) and use_safetensors is None
+        is_pickle = may_be_pickle and has_only_pickle(checkpoints[-1], kwargs)
         if is_pickle:
             logger.warning_once(
                 f"{checkpoints[-1]!s} has its weights as {WEIGHTS_NAME} alone, of which tensors and nothing else are read. "

@@ -136,7 +136,7 @@ class MossTTSNanoModel(TiedFrameModel, MossTTSNanoPreTrainedModel, MossTTSNanoGe
         self.transformer.wte = value
 
     def decision_scores(self, local_states: torch.Tensor, candidates: torch.LongTensor | None) -> torch.Tensor:
-        if candidates is None or not is_plain_linear(self.text_lm_head):
+        if candidates is None or torch.compiler.is_compiling() or not is_plain_linear(self.text_lm_head):
             return super().decision_scores(local_states, candidates)
         # Two entries of the head, which is a tenth of the model.
         return nn.functional.linear(local_states, self.text_lm_head.weight[candidates])

@@ -20,14 +20,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ... import MossTTSDelayModel, MossTTSLocalModel, MossTTSLocalV1Model
+from ... import MossTTSDelayModel, MossTTSLocalModel, MossTTSLocalV1Model, MossTTSNanoModel
 from .read_rate import read_rate
 
 
+# Embeddings, of which a step reads a few entries.
+_TABLES = ("embed_tokens", "wte")
 _PROGRAM = str(Path(__file__).with_name("read_rate.py"))
 
 
-def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTSLocalModel) -> int:
+def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTSLocalModel | MossTTSNanoModel) -> int:
     """
     Bytes of the weights that a step inside audio reads: the backbone without its embedding table and the audio heads; of a
     local generator also the text head, each stream's adapter, and the local transformer, once for every position.
@@ -38,6 +40,9 @@ def weights_read_a_step(model: MossTTSDelayModel | MossTTSLocalV1Model | MossTTS
     read = _bytes(model.backbone) + num_positions * _bytes(model.local_transformer)
     if isinstance(model, MossTTSLocalV1Model):
         return read + _bytes(model.lm_heads) + _bytes(model.local_to_speech_embedding_mlps)
+    if isinstance(model, MossTTSNanoModel):
+        # Of the text head two entries.
+        return read + _bytes(model.audio_lm_heads)
     is_binary = model.config.local_text_head_mode == "binary"
     return read + _bytes(model.audio_lm_heads) + _bytes(model.local_text_lm_head if is_binary else model.text_lm_head)
 
@@ -57,7 +62,7 @@ def read_rate_in_own_process(device: str | torch.device, dtype: torch.dtype) -> 
 
 
 def _bytes(module: nn.Module) -> int:
-    return sum(weight.nbytes for name, weight in module.named_parameters() if "embed_tokens" not in name)
+    return sum(weight.nbytes for name, weight in module.named_parameters() if name.split(".")[-2] not in _TABLES)
 
 
 __all__ = ["read_rate", "read_rate_in_own_process", "weights_read_a_step"]
