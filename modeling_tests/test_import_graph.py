@@ -18,7 +18,10 @@ ALLOWED = {
     "compatibility": set(),
     "bundled_models": set(),
     "audio_io": {"utils"},
-    **{room: {*MODELS, "modules", "loading", "utils", "audio_io", "compatibility"} for room in MODELS},
+    **{
+        room: {*MODELS, "modules", "loading", "utils", "audio_io", "bundled_models", "compatibility"}
+        for room in MODELS
+    },
     "loading": {*MODELS, "utils", "bundled_models", "compatibility"},
     "evaluation": {PACKAGE, "audio_io", "utils", "loading", "bundled_models"},
     "training": {PACKAGE, *MODELS, "audio_io", "utils", "loading", "compatibility"},

@@ -20,7 +20,7 @@ import pytest
 from tiny_models import golden_processor, small_codec
 from transformers import AutoModel, AutoProcessor
 
-from transformers_moss_tts import MossTTSDelayProcessor
+from transformers_moss_tts import MossTTSDelayProcessor, bundled_model
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,18 @@ def test_codecs_inside_and_beside_move_along(codec_folder, tmp_path, codec, name
     # Saved elsewhere, it is still the same codec.
     AutoProcessor.from_pretrained(tmp_path / "there" / "voice").save_pretrained(tmp_path / "far" / "voice")
     assert codec_of(tmp_path / "far" / "voice") == str(tmp_path / "there" / codec)
+
+
+def test_a_bundled_codec_is_saved_along(tmp_path):
+    processor = AutoProcessor.from_pretrained(bundled_model())
+    processor.save_pretrained(tmp_path / "tuned")
+    # Where it lies here nobody else has it.
+    (tmp_path / "tuned").rename(tmp_path / "elsewhere")
+    assert saved_name(tmp_path / "elsewhere") == "codec"
+    again = AutoProcessor.from_pretrained(tmp_path / "elsewhere")
+    again.save_pretrained(tmp_path / "tuned" / "twice")
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert codec_of(tmp_path / "tuned" / "twice") == str(tmp_path / "tuned" / "twice" / "codec")
 
 
 def test_hub_ids_stay(tmp_path):

@@ -13,18 +13,23 @@
 # limitations under the License.
 """Where a processor's codec lies, how it is loaded, and by which name it is saved."""
 
+import filecmp
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from transformers import AutoModel
-from transformers.utils import logging
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
+from ..bundled_models import bundled_models
 from ..moss_audio_tokenizer.configuration_moss_audio_tokenizer import codec_dtype
 
 
 logger = logging.get_logger(__name__)
+
+# Folder of a codec that is saved with its processor.
+OWN_CODEC = "codec"
 
 
 def locate_codec(checkpoint: str | os.PathLike, name: str | os.PathLike, is_argument: bool) -> str:
@@ -70,14 +75,28 @@ def load_codec(location: str, dtype: str | torch.dtype | None, hub_options: dict
     return AutoModel.from_pretrained(location, **options).eval()
 
 
+def is_bundled(location: str) -> bool:
+    """Whether a codec in a folder is one that comes with the package, or a copy of it."""
+    weights = Path(location, SAFE_WEIGHTS_NAME)
+    if not weights.is_absolute() or not weights.is_file():
+        return False
+    bundled = [Path(folder, SAFE_WEIGHTS_NAME) for folder in bundled_models().values()]
+    return any(path.is_file() and filecmp.cmp(weights, path, shallow=False) for path in bundled)
+
+
 def codec_name_in(folder: str | os.PathLike, location: str) -> str:
-    """The name of the codec at `location` for a processor that is saved in `folder`: relative where it is inside or beside it."""
+    """
+    The name of the codec at `location` for a processor that is saved in `folder`: relative where it is inside or beside it, and
+    [`OWN_CODEC`] for a bundled one, which is saved along.
+    """
     codec, folder = Path(location), Path(folder).resolve()
     if not codec.is_absolute():
         return location
     if codec.is_relative_to(folder):
         return codec.relative_to(folder).as_posix()
-    return f"../{codec.name}" if codec.parent == folder.parent else location
+    if codec.parent == folder.parent:
+        return f"../{codec.name}"
+    return OWN_CODEC if is_bundled(location) else location
 
 
 def _check_name(checkpoint: str, name: str, is_folder: bool) -> None:

@@ -259,6 +259,9 @@ class ConversationsMixin:
         known: dict[Any, torch.LongTensor] = {}
         sequences = []
         for conversation in conversations:
+            # What a model was not taught it may be taught.
+            if mode != "computing_loss":
+                self._check_abilities(conversation)
             roles = [role_of(message) for message in conversation]
             expected = ["user", "assistant"] * len(roles)
             if not roles or roles != expected[: len(roles)] or roles[-1] != last_role:
@@ -272,6 +275,16 @@ class ConversationsMixin:
                 turns.append(self._text_steps(self._reply_opening()))
             sequences.append(torch.cat(turns))
         return self._pad(sequences)
+
+    def _check_abilities(self, conversation: list[Message]) -> None:
+        for message in conversation:
+            if role_of(message) != "user" or not has_fields(message):
+                continue
+            text, language, references = (message.get(name) for name in ("text", "language", "reference"))
+            text, language = (value if isinstance(value, str) else None for value in (text, language))
+            references = references if isinstance(references, list) else [references]
+            num_references = sum(item is not None for item in references)
+            self.abilities.check(self.model_name, text, language, num_references)
 
     def _encode_turn(
         self, message: Message, sampling_rate: int | None, known: dict[Any, torch.LongTensor], mode: str | None = None

@@ -16,8 +16,10 @@
 import copy
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,8 +33,9 @@ from transformers.utils import GENERATION_CONFIG_NAME, PROCESSOR_NAME, cached_fi
 from ..audio_io import DEFAULT_LIMITS, AudioLimits
 from ..loading.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
 from ..utils.atomic_files import final_folder, replacing_files
+from .abilities import Abilities
 from .audio_codes import AudioCodesMixin
-from .codec_path import codec_name_in, load_codec, locate_codec
+from .codec_path import OWN_CODEC, codec_name_in, is_bundled, load_codec, locate_codec
 from .conversations import ConversationsMixin
 from .prompt import PromptEncoder
 from .text_normalization import NormalizedText
@@ -44,7 +47,8 @@ logger = logging.get_logger(__name__)
 # The papers clone from recordings of up to 30 seconds.
 MAX_REFERENCE_DURATION = 30.0
 
-_FIELDS = ("variant", "normalize_inputs", "max_reference_duration")
+_ABILITIES = tuple(field.name for field in fields(Abilities))
+_FIELDS = ("variant", "normalize_inputs", "max_reference_duration", *_ABILITIES)
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 _TOKENIZER_OPTIONS = (
     "use_fast",
@@ -79,6 +83,8 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             `model_config` says or whose name it has.
         normalize_inputs (`bool`, *optional*):
             Whether texts are cleaned before they are spoken. Defaults to what the variant does.
+        languages (`list[str]`, *optional*), max_speakers (`int`, *optional*), clones_voices (`bool`, *optional*, defaults to `True`):
+            What the model was taught, see [`Abilities`]; what it was not is refused, unless it is to be trained on it.
         audio_limits ([`~transformers_moss_tts.audio_io.AudioLimits`], *optional*):
             Bounds on the recordings that are read, such as their size; not saved. A server whose callers send URLs passes
             `AudioLimits(allow_private_addresses=False)`.
@@ -114,6 +120,9 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         max_reference_duration: float = MAX_REFERENCE_DURATION,
         variant: str | None = None,
         normalize_inputs: bool | None = None,
+        languages: list[str] | None = None,
+        max_speakers: int | None = None,
+        clones_voices: bool = True,
         audio_limits: AudioLimits = DEFAULT_LIMITS,
     ):
         super().__init__(tokenizer)
@@ -128,6 +137,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
                 f"{self.variant.name} speaks texts as they are: leave `normalize_inputs` out, or say another `variant`."
             )
         self.max_reference_duration = max_reference_duration
+        self.abilities = Abilities(languages, max_speakers, clones_voices)
         self.audio_limits = audio_limits
         # Where codecs were found, by their names.
         self._codec_locations: dict[str, str] = {}
@@ -222,6 +232,11 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             processor._codec_locations[processor.codec_path] = location
         return processor
 
+    @property
+    def model_name(self) -> str:
+        """Name of the model for people: the last part of its folder or Hub id."""
+        return Path(getattr(self.model_config, "name_or_path", None) or "The model").name
+
     def normalize_text(self, text: str) -> str:
         """What is done to a text before it is spoken."""
         return self._normalize_field("text", text)
@@ -239,6 +254,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             "variant": self.variant.name,
             "max_reference_duration": self.max_reference_duration,
         }
+        output |= self.abilities.to_dict()
         if self.normalize_inputs is not None:
             output["normalize_inputs"] = self.normalize_inputs
         if self.codec_path is not None:
@@ -264,9 +280,18 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             return codec_name_in(folder, str(Path(name).resolve()))
         return name
 
+    def _save_bundled_codec(self, folder: Path) -> None:
+        location = self._codec_locations.get(str(self.codec_path))
+        if location is None or self._codec_name_in(folder) != OWN_CODEC or not is_bundled(location):
+            return
+        with replacing_files(folder / OWN_CODEC) as temporary:
+            for path in Path(location).iterdir():
+                if path.suffix in (".json", ".safetensors"):
+                    shutil.copyfile(path, Path(temporary, path.name))
+
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """
-        Saves tokenizer and processor, the codec by its name, and, where the model has not been saved yet, the config.json
+        Saves tokenizer and processor, the codec by its name, a bundled codec itself in the folder `codec`, and, where the model has not been saved yet, the config.json
         that [`~MossTTSProcessor.from_pretrained`] reads. `push_to_hub=True` pushes them to `repo_id`, by default the
         name of the folder, with the arguments of [`~MossTTSProcessor.push_to_hub`]. Files that are written over stay until all
         new ones are whole.
@@ -281,6 +306,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             config.save_pretrained(save_directory)
         if needs_module(save_directory):
             add_module(save_directory)
+        self._save_bundled_codec(Path(save_directory))
         with replacing_files(save_directory) as folder:
             saved = super().save_pretrained(folder)
         if push_to_hub:
