@@ -3,9 +3,11 @@
 import json
 
 import pytest
-from tiny_models import golden_processor, small_codec, tiny_tts
+from peft import LoraConfig, get_peft_model
+from tiny_models import GOLDEN_TTS, golden_processor, small_codec, tiny_tts
 
-from transformers_moss_tts.hub import list_files, upload
+from transformers_moss_tts import MossTTSDelayModel
+from transformers_moss_tts.hub import left_out, list_files, upload
 
 
 @pytest.fixture
@@ -27,12 +29,44 @@ def test_files_are_listed_with_their_sizes(folder):
     assert files["model.safetensors"] == (folder / "model.safetensors").stat().st_size
 
 
-@pytest.mark.parametrize("name", ["training_args.bin", "optimizer.pt", "deep/down/model.PTH", "scaler.pkl"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "deep/down/model.PTH", "scaler.pkl", "my_training_args.bin"])
 def test_pickles_are_refused(folder, name):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).touch()
     with pytest.raises(ValueError, match=f"{name}: only safetensors"):
         list_files(folder)
+
+
+def test_what_trainer_and_peft_leave_is_left_out(folder, local_hub):
+    base = MossTTSDelayModel.from_pretrained(GOLDEN_TTS)
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"]))
+    model.peft_config["default"].base_model_name_or_path = "me/base"
+    model.save_pretrained(folder / "adapter")
+    pickles = [
+        "training_args.bin",
+        "adapter/training_args.bin",
+        "checkpoint-2/optimizer.pt",
+        "checkpoint-2/rng_state_0.pth",
+    ]
+    for name in (*pickles, "checkpoint-2/scheduler.pt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"pickle")
+    (folder / "README.md").write_text("# A voice")
+    reasons = left_out(folder)
+    assert set(reasons) == {*pickles, "checkpoint-2/scheduler.pt", "adapter/README.md"}
+    assert "says nothing" in reasons["adapter/README.md"]
+    listed = list_files(folder)
+    assert (
+        "README.md" in listed and "adapter/adapter_model.safetensors" in listed and not reasons.keys() & listed.keys()
+    )
+    upload(folder, "me/voice")
+    assert local_hub.files("me/voice").keys() - {".gitattributes"} == listed.keys()
+
+
+def test_a_folder_of_what_is_left_out_alone_is_empty(tmp_path):
+    (tmp_path / "training_args.bin").write_bytes(b"pickle")
+    with pytest.raises(ValueError, match="nothing to upload"):
+        list_files(tmp_path)
 
 
 @pytest.mark.parametrize("target", ["../secret.txt", "/etc/hostname", "../", "missing.txt", "plots"])

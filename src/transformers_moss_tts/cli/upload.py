@@ -19,7 +19,7 @@ from argparse import Namespace
 from huggingface_hub.utils import validate_repo_id
 from tqdm.auto import tqdm
 
-from ..hub import list_files, upload
+from ..hub import left_out, list_files, upload
 
 
 def run(args: Namespace) -> None:
@@ -33,6 +33,8 @@ def run(args: Namespace) -> None:
     files = list_files(args.folder)
     for name, size in files.items():
         print(f"{tqdm.format_sizeof(size, 'B'):>7}  {name}")
+    for name, reason in left_out(args.folder).items():
+        print(f"left out {name}: {reason}")
     print(f"{tqdm.format_sizeof(sum(files.values()), 'B'):>7}  in {len(files)} files")
     if args.dry_run:
         return

@@ -15,7 +15,15 @@
 """Repositories for the Hugging Face Hub: their model cards, and the upload."""
 
 from .model_card import Evaluation, ModelCardFacts, render_model_card, training_settings
-from .upload import list_files, upload
+from .upload import left_out, list_files, upload
 
 
-__all__ = ["Evaluation", "ModelCardFacts", "list_files", "render_model_card", "training_settings", "upload"]
+__all__ = [
+    "Evaluation",
+    "ModelCardFacts",
+    "left_out",
+    "list_files",
+    "render_model_card",
+    "training_settings",
+    "upload",
+]

@@ -14,8 +14,10 @@
 
 """Upload of a folder to the Hub, through huggingface_hub's own functions, and what has to be right before and after it."""
 
+import glob
 import json
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import CommitInfo, HfApi
@@ -23,7 +25,11 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, validate_repo_id
 
 
-# Loading a pickle runs code. Trainer writes some beside its checkpoints (optimizer.pt, training_args.bin).
+# What Trainer keeps to go on with a training; nobody else needs it, and all of it is pickles.
+_OF_TRAINER = re.compile(r"(training_args\.bin|optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)")
+# What PEFT writes into the card of an adapter where there is something to say.
+_BLANK = "[More Information Needed]"
+# Loading a pickle runs code.
 _PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 # Files that name other models, and the keys under which they do.
 _REFERENCES = {
@@ -41,6 +47,39 @@ def list_files(folder: str | os.PathLike) -> dict[str, int]:
         ValueError: if there is nothing to upload, a symbolic link leads out of the folder or to another folder, weights are
             not in safetensors, or the processor or adapter names a model that only this machine has.
     """
+    files = _list_all(folder)
+    for name in left_out(folder):
+        files.pop(name)
+    if not files:
+        raise ValueError(f"There is nothing to upload in {folder!s}.")
+    if pickles := [name for name in files if PurePosixPath(name).suffix.lower() in _PICKLES]:
+        raise ValueError(
+            f"{', '.join(pickles)}: only safetensors are uploaded, a pickle can run code. Upload the folder that "
+            "`save_pretrained` wrote, or remove them."
+        )
+    for path in files.values():
+        _check_reference(path, Path(folder).resolve())
+    return {name: path.stat().st_size for name, path in files.items()}
+
+
+def left_out(folder: str | os.PathLike) -> dict[str, str]:
+    """
+    Files of the folder that [`upload`] leaves out, with the reason: the state of `Trainer`, and a card that PEFT wrote and nobody
+    filled in.
+
+    Raises:
+        ValueError: see [`list_files`].
+    """
+    reasons = {}
+    for name, path in _list_all(folder).items():
+        if _OF_TRAINER.fullmatch(path.name):
+            reasons[name] = "a pickle of Trainer, for going on with the training"
+        elif path.name == "README.md" and _BLANK in path.read_text(encoding="utf-8", errors="replace"):
+            reasons[name] = "a card that says nothing yet; `render_model_card` writes one"
+    return reasons
+
+
+def _list_all(folder: str | os.PathLike) -> dict[str, Path]:
     root = Path(folder).resolve()
     if not root.is_dir():
         raise ValueError(f"There is no folder {folder!s}.")
@@ -51,17 +90,7 @@ def list_files(folder: str | os.PathLike) -> dict[str, int]:
             _check_link(path, root)
             files[path.relative_to(root).as_posix()] = path
     # As huggingface_hub leaves them out: .git and its own cache.
-    names = sorted(filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS))
-    if not names:
-        raise ValueError(f"There is nothing to upload in {folder!s}.")
-    if pickles := [name for name in names if PurePosixPath(name).suffix.lower() in _PICKLES]:
-        raise ValueError(
-            f"{', '.join(pickles)}: only safetensors are uploaded, a pickle can run code. Upload the folder that "
-            "`save_pretrained` wrote, or remove them."
-        )
-    for name in names:
-        _check_reference(files[name], root)
-    return {name: files[name].stat().st_size for name in names}
+    return {name: files[name] for name in sorted(filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS))}
 
 
 def _check_link(path: Path, root: Path) -> None:
@@ -102,7 +131,7 @@ def upload(
     create_pr: bool = False,
 ) -> CommitInfo:
     """
-    Uploads all files of a folder to a model repository, which is made if there is none. An upload that broke off goes on
+    Uploads the files of a folder to a model repository, which is made if there is none. An upload that broke off goes on
     where it was when it is started again: what the Hub has is not sent twice.
 
     Args:
@@ -138,6 +167,7 @@ def upload(
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=Path(folder),
+            ignore_patterns=[glob.escape(name) for name in left_out(folder)] or None,
             commit_message=commit_message,
             revision=revision,
             create_pr=create_pr,
@@ -163,4 +193,4 @@ def _reason(error: Exception) -> str:
     return f"{reason}\nStarted again, the upload goes on where it was."
 
 
-__all__ = ["list_files", "upload"]
+__all__ = ["left_out", "list_files", "upload"]
