@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 
 import moss_tts_command
 from moss_tts_command.checks import AUDIO_SUFFIXES
 from transformers_moss_tts import MossTTSDelayModel, __version__, cli
 from transformers_moss_tts.audio_io import save_audio
+from transformers_moss_tts.utils.devices import use_threads
+from transformers_moss_tts.utils.playing import play
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,46 @@ def test_the_bundled_model_speaks_without_model(tmp_path):
     assert rate == 24000 and 0.5 < len(waveform) / rate < 5 and np.abs(waveform).max() > 0.05
 
 
+def test_a_text_alone_is_a_file_of_its_name_that_is_played(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    played = []
+    monkeypatch.setattr("transformers_moss_tts.cli.speak.play", played.append)
+    options = ["--model", folder, "--seed", "3"]
+    for _ in range(2):
+        assert cli.main(["Hello, World!", *options]) == 0
+    assert cli.main(["...", *options, "--quiet"]) == 0 and cli.main(["Hi.", *options, "-o", "named.wav"]) == 0
+    names = ["hello-world.wav", "hello-world-2.wav", "speech.wav", "named.wav"]
+    assert [str(path) for path in played] == names[:2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == names
+
+
+def test_a_player_that_cannot_is_no_failure(tmp_path, monkeypatch):
+    for name, code in (("paplay", 1), ("aplay", 0)):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $@" >> {tmp_path}/calls\nexit {code}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    assert play("a.wav")
+    assert (tmp_path / "calls").read_text() == "paplay a.wav\naplay -q a.wav\n"
+    monkeypatch.setenv("PATH", "")
+    assert not play("a.wav")
+
+
+def test_threads_are_one_for_a_small_model_or_as_many_as_asked(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("torch.set_num_threads", chosen.append)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with torch.device("meta"):
+        small, large = torch.nn.Linear(10, 10), torch.nn.Linear(100_000, 1000)
+    use_threads(small)
+    use_threads(large)
+    use_threads(large, 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    use_threads(small)
+    assert chosen == [1, 3]
+
+
 def test_text_comes_from_standard_input_or_a_file(folder, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("hello world\n", encoding="utf-8")
     common = ["--model", folder, "--seed", "3", "--quiet"]
@@ -75,8 +118,8 @@ def test_text_comes_from_standard_input_or_a_file(folder, tmp_path, monkeypatch)
 
 
 def test_reference_language_and_seed_count(folder, tmp_path, capsys):
-    save_audio(np.random.default_rng(0).normal(0, 0.1, 9600).astype(np.float32), tmp_path / "voice.wav", 24000)
-    save_audio(np.random.default_rng(1).normal(0, 0.1, 9600).astype(np.float32), tmp_path / "other.wav", 24000)
+    save_audio(np.random.default_rng(0).normal(0, 0.1, 12000).astype(np.float32), tmp_path / "voice.wav", 24000)
+    save_audio(np.random.default_rng(1).normal(0, 0.1, 12000).astype(np.float32), tmp_path / "other.wav", 24000)
     spoken = {}
     for name, options in {
         "plain": [],
@@ -87,7 +130,7 @@ def test_reference_language_and_seed_count(folder, tmp_path, capsys):
         "two references": ["--reference", str(tmp_path / "voice.wav"), "--reference", str(tmp_path / "other.wav")],
     }.items():
         target = tmp_path / f"{name}.wav"
-        assert cli.main(["hello world", "-o", str(target), "--model", folder, "--quiet", "--seed", "3", *options]) == 0
+        assert cli.main(["hello world", "-o", str(target), "--model", folder, "--quiet", "--seed", "8", *options]) == 0
         spoken[name] = soundfile.read(target)[0]
     np.testing.assert_array_equal(spoken["plain"], spoken["again"])
     for name in ("seed", "reference", "language", "two references"):
@@ -95,73 +138,144 @@ def test_reference_language_and_seed_count(folder, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-# What the user did wrong, with what the one line says of it. Nothing is written, and no model is loaded.
+# Fifty and more mistakes of users, with what the one line on standard error says of each. All exit with 2, nothing is written, and no
+# weights are read. `SAY` stands before those of `moss-tts TEXT -o hello.wav`.
+SAY = ["Hi.", "-o", "hello.wav"]
 MISTAKES = {
-    "empty text": (["  "], "nothing to say"),
+    # The output.
+    "output that is a folder": (["Hi.", "-o", "folder.wav"], "is the folder 'folder.wav'"),
+    "output that is a folder without a suffix": (["Hi.", "-o", "empty"], "is the folder 'empty'"),
+    "output without a suffix": (["Hi.", "-o", "hello"], "must end with one of .wav, .flac, .mp3, .ogg, .opus"),
+    "output with another suffix": (["Hi.", "-o", "hello.xyz"], "must end with one of"),
+    "output that cannot be written": (["Hi.", "-o", "/proc/hello.wav"], "'/proc/hello.wav' cannot be written"),
+    "output below a file": (["Hi.", "-o", "tone.wav/hello.wav"], "which is a file"),
+    "output with too long a name": (["Hi.", "-o", "x" * 300 + ".wav"], "cannot be written: File name too long"),
+    "output that is the reference": (["Hi.", "--reference", "tone.wav", "-o", "tone.wav"], "would be lost"),
+    # The references.
+    "reference that is missing": ([*SAY, "--reference", "missing.wav"], "`--reference` is missing: 'missing.wav'"),
+    "reference that is no audio": ([*SAY, "--reference", "latin1.txt"], "latin1.txt"),
+    "reference of no bytes": ([*SAY, "--reference", "nothing.wav"], "is empty: 'nothing.wav'"),
+    "reference of no samples": ([*SAY, "--reference", "header.wav"], "no samples"),
+    "reference that is silent": ([*SAY, "--reference", "silence.wav"], "'silence.wav' is silent"),
+    "reference of 20 ms": (
+        [*SAY, "--reference", "short.wav"],
+        "'short.wav' lasts 0.02 s: a voice needs at least 0.5 s",
+    ),
+    "reference of 40 s": (
+        [*SAY, "--reference", "long.wav"],
+        "'long.wav' lasts 40.0 s; at most 30 s are allowed: cut it",
+    ),
+    "reference that is a folder": ([*SAY, "--reference", "empty"], "is a folder, not a file: 'empty'"),
+    "reference in a damaged data URI": ([*SAY, "--reference", "data:audio/wav;base64,!!"], "not valid base64"),
+    "second reference that is missing": ([*SAY, "--reference", "tone.wav", "--reference", "no.wav"], "no.wav"),
+    "voice that is none": ([*SAY, "--reference", "none.safetensors"], "none.safetensors"),
+    # The text.
+    "empty text": (["  ", "-o", "hello.wav"], "nothing to say"),
     "text file that is missing": (["--text-file", "missing.txt"], "`--text-file` is missing: 'missing.txt'"),
+    "text file that is empty": (["--text-file", "nothing.wav"], "`--text-file` is empty"),
+    "text file that is a folder": (["--text-file", "empty"], "is a folder, not a file"),
+    "text file of blanks": (["--text-file", "blank.txt"], "nothing to say"),
     "text file in Latin-1": (["--text-file", "latin1.txt"], "'latin1.txt' is not UTF-8 but another encoding"),
     "text file in UTF-16": (["--text-file", "utf16.txt"], "'utf16.txt' is not UTF-8 but UTF-16"),
     "text of bytes": (["M\udcfcller"], "The text is not UTF-8"),
-    "reference that is missing": (["Hi.", "--reference", "missing.wav"], "missing.wav"),
-    "reference that is no audio": (["Hi.", "--reference", "latin1.txt"], "latin1.txt"),
-    "second reference": (["Hi.", "--reference", "tone.wav", "--reference", "missing.wav"], "missing.wav"),
-    "model that is nowhere": (["Hi.", "--model", "missing/model"], "no folder 'missing/model', and the Hub"),
-    "model that is a codec": (["Hi.", "--model", "moss-audio-tokenizer-tiny"], "is a codec: a generator is needed"),
-    "model that is an adapter": (["Hi.", "--model", "moss-tts-tiny-bm-george"], "is an adapter"),
-    "model that is a file": (["Hi.", "--model", "tone.wav"], "is a file"),
-    "model that is an empty folder": (["Hi.", "--model", "empty"], "holds no model"),
-    "device that is none": (["Hi.", "--device", "gpu"], "'gpu' cannot be used here"),
-    "device that holds nothing": (["Hi.", "--device", "meta"], "'meta' cannot be used here"),
-    "unknown suffix": (["Hi.", "-o", "hello.xyz"], "must end with one of .wav, .flac, .mp3, .ogg, .opus"),
-    "no suffix": (["Hi.", "-o", "hello"], "must end with one of"),
-    "output that is a folder": (["Hi.", "-o", "folder.wav"], "is the folder 'folder.wav'"),
-    "output below a file": (["Hi.", "-o", "tone.wav/hello.wav"], "which is a file"),
-    "output that is the reference": (["Hi.", "--reference", "tone.wav", "-o", "tone.wav"], "would be lost"),
+    "text that is a file's name": (
+        ["latin1.txt"],
+        "is the name of a file: to speak what is in it, give `--text-file`",
+    ),
+    "text in another script": (
+        ["Привет, мир."],
+        "moss-tts-tiny speaks English alone, and the text is in Cyrillic letters",
+    ),
+    "dialogue of a model that knows none": (["[S1] Hi. [S2] You."], "moss-tts-tiny knows no dialogue"),
+    "two references of such a model": ([*SAY, "--reference", "tone.wav", "--reference", "tone.wav"], "no dialogue"),
+    "language that the model does not know": ([*SAY, "--language", "Klingon"], "not 'Klingon'"),
+    # The model.
+    "model that is nowhere": ([*SAY, "--model", "missing/model"], "no folder 'missing/model', and the Hub"),
+    "model that is nearly bundled": ([*SAY, "--model", "moss-tts-tini"], "did you mean the bundled 'moss-tts-tiny'?"),
+    "model that is a codec": ([*SAY, "--model", "moss-audio-tokenizer-tiny"], "is a codec: a generator is needed"),
+    "adapter of a codec": ([*SAY, "--model", "moss-audio-tokenizer-tiny-bm-george"], "is an adapter of a codec"),
+    "adapter without a base": ([*SAY, "--model", "lost"], "no folder 'nobody/nothing', and the Hub"),
+    "model that is a file": ([*SAY, "--model", "tone.wav"], "is a file"),
+    "model that is an empty folder": ([*SAY, "--model", "empty"], "holds no model"),
+    # The numbers and the device.
+    "device that is not there": ([*SAY, "--device", "cuda:77"], "'cuda:77' cannot be used here"),
+    "device that is none": ([*SAY, "--device", "gpu"], "'gpu' cannot be used here"),
+    "device that holds nothing": ([*SAY, "--device", "meta"], "'meta' cannot be used here"),
+    "duration of 0": ([*SAY, "--duration", "0"], "--duration: must be from 0.1 to 3600 seconds, got '0'"),
+    "duration below a frame": ([*SAY, "--duration", "0.01"], "got '0.01'"),
+    "duration of hours": ([*SAY, "--duration", "10000"], "got '10000'"),
+    "duration that is a word": ([*SAY, "--duration", "two"], "got 'two'"),
+    "duration that is not finite": ([*SAY, "--duration", "nan"], "got 'nan'"),
+    "duration beyond the model": ([*SAY, "--duration", "100"], "longer than 1024 frames (82 s)"),
+    "duration beyond the limit": ([*SAY, "--duration", "2", "--max-new-tokens", "20"], "raise `--max-new-tokens`"),
+    "negative seed": ([*SAY, "--seed", "-1"], "from 0 to 2**63 - 1, got '-1'"),
+    "seed in floating point": ([*SAY, "--seed", "1e23"], "got '1e23'"),
+    "seed that is too large": ([*SAY, "--seed", "9" * 30], "from 0 to 2**63 - 1"),
+    "no frames": ([*SAY, "--max-new-tokens", "0"], "at least 1, got '0'"),
+    "no threads": ([*SAY, "--threads", "0"], "from 1 to 1024, got '0'"),
+    # The words.
+    "text and text file": ([*SAY, "--text-file", "a.txt"], "not allowed with"),
+    "unknown option": ([*SAY, "--loud"], "--loud"),
+    "option without a value": ([*SAY, "--seed"], "expected one argument"),
+    "two texts": (["Hi.", "there.", "-o", "hello.wav"], "unrecognized arguments: there."),
     "nearly a command": (["evalute", "model"], "did you mean `moss-tts evaluate`?"),
     "nothing to upload": (["upload", "missing", "me/mine"], "no folder 'missing' to upload"),
     "name without namespace of characters": (["upload", "empty", "a b"], "a b"),
+    "evaluation without a suite": (["evaluate", "moss-tts-tiny", "-o", "run"], "needs `--suite` and `--output`"),
+    "evaluation of a model that is nowhere": (
+        ["evaluate", "missing/model", "--suite", "speed", "--text", "Hi.", "-o", "run"],
+        "no folder 'missing/model'",
+    ),
 }
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What the mistakes name, in a folder of its own."""
+    place = tmp_path_factory.mktemp("mistakes")
+    for name in ("empty", "folder.wav", "lost"):
+        (place / name).mkdir()
+    (place / "lost" / "adapter_config.json").write_text('{"base_model_name_or_path": "nobody/nothing"}')
+    (place / "latin1.txt").write_bytes("Müller grüßt.".encode("latin-1"))
+    (place / "utf16.txt").write_bytes("Hi.".encode("utf-16"))
+    (place / "blank.txt").write_text(" \n")
+    (place / "nothing.wav").touch()
+    (place / "none.safetensors").write_bytes(b"none")
+    tone = 0.1 * np.sin(np.arange(40 * 16000) / 10)
+    for name, seconds, level in (("tone", 1, 1), ("short", 0.02, 1), ("long", 40, 1), ("silence", 1, 0)):
+        save_audio(level * tone[: int(seconds * 16000)], place / f"{name}.wav", 16000)
+    (place / "header.wav").write_bytes((place / "tone.wav").read_bytes()[:44])
+    return place
+
+
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    for folder in ("empty", "folder.wav"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "latin1.txt").write_bytes("Müller grüßt.".encode("latin-1"))
-    (tmp_path / "utf16.txt").write_bytes("Hi.".encode("utf-16"))
-    save_audio(np.full(2400, 0.1), tmp_path / "tone.wav", 24000)
-    before = sorted(tmp_path.rglob("*"))
+def test_a_mistake_is_one_line_and_exit_code_2(place, capsys, monkeypatch, name):
+    monkeypatch.chdir(place)
+    # A download or weights that are read would take their time.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", None)
+    before = sorted(place.rglob("*"))
     arguments, message = MISTAKES[name]
-    if "-o" not in arguments and arguments[0] not in cli_commands():
-        arguments = [*arguments, "-o", "hello.wav"]
-    code = cli.main(arguments)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stopped:
+        code = stopped.code
     check_refused(capsys, code, message)
-    assert code == 2 and sorted(tmp_path.rglob("*")) == before
-
-
-def cli_commands() -> list[str]:
-    return list(moss_tts_command.COMMANDS)
+    assert code == 2 and sorted(place.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    "arguments,message",
+    ("arguments", "message"),
     [
-        (["hello"], "required: -o/--output"),
-        (["hello", "-o", "a.wav", "--duration", "0"], "above 0"),
-        (["hello", "-o", "a.wav", "--duration", "two"], "invalid"),
-        (["hello", "-o", "a.wav", "--seed", "-1"], "from 0 to"),
-        (["hello", "-o", "a.wav", "--seed", "1e23"], "invalid"),
-        (["hello", "-o", "a.wav", "--max-new-tokens", "0"], "at least 1"),
-        (["hello", "--text-file", "a.txt", "-o", "a.wav"], "not allowed with"),
-        (["hello", "-o", "a.wav", "--loud"], "--loud"),
+        (["Hi.", "--model", "missing/model"], "no folder 'missing/model'"),
+        (["--text-file", "latin1.txt"], "not UTF-8"),
+        (["Hi.", "-o", "hello.xyz"], "must end with one of"),
     ],
 )
-def test_arguments_that_the_parser_refuses(capsys, arguments, message):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
-    check_refused(capsys, stopped.value.code, message)
-    assert stopped.value.code == 2
+def test_a_process_says_no_more_than_the_line(place, arguments, message):
+    result = run(*arguments, cwd=place, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert result.returncode == 2 and result.stdout == ""
+    assert message in result.stderr and result.stderr.count("\n") == 1, result.stderr
 
 
 @pytest.mark.parametrize("data", ["Müller grüßt.".encode("latin-1"), "Hi.".encode("utf-16")])
@@ -253,7 +367,7 @@ def test_help_and_mistakes_are_there_before_torch_is_imported():
     for arguments, code in (
         (["--help"], 0),
         (["evaluate", "--help"], 0),
-        (["Hi."], 2),
+        ([" "], 2),
         (["Hi.", "-o", "a.xyz"], 2),
         (["evalute"], 2),
         (["evaluate", "model", "--suite", "codec", "--data", ".", "--takes", "3", "-o", "out"], 2),

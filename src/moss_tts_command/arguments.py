@@ -16,11 +16,16 @@
 import argparse
 import difflib
 import math
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 
 DEFAULT_COMMAND = "speak"
+# Seconds of speech that can be asked for: a frame and a bit, and an hour.
+DURATIONS = (0.1, 3600.0)
+_Number = TypeVar("_Number", int, float)
 # Suites and scorers by their names in `transformers_moss_tts.evaluation`, with what each suite uses of the options.
 _SPOKEN = ("language", "count", "seed", "reference", "reference_text")
 _QUALITY = ("asr", "speaker", "mos", "voices")
@@ -51,14 +56,14 @@ _EPILOG = f"""\
 `moss-tts TEXT` is short for `moss-tts speak TEXT`.
 
 examples:
-  moss-tts "Hello there." -o hello.wav
+  moss-tts "Hello there."
   moss-tts evaluate MODEL --suite sentences --data sentences.txt -o runs/sentences
   moss-tts upload runs/tts/model you/your-voice --dry-run
 
 {_EXIT_CODES}"""
 _SPEAK_EPILOG = f"""\
 examples:
-  moss-tts "Hello there." -o hello.wav
+  moss-tts "Hello there."
   moss-tts "Hello there." -o hello.wav --reference voice.wav --duration 2
   moss-tts --text-file story.txt -o story.flac --model OpenMOSS-Team/MOSS-TTS --device cuda
   echo "Hello there." | moss-tts -o hello.wav
@@ -166,7 +171,12 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     said = parser.add_mutually_exclusive_group()
     said.add_argument("text", nargs="?", help="what to say; standard input if neither this nor --text-file is given")
     said.add_argument("--text-file", help="file with what to say, - for standard input")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="wav, flac, mp3, ogg or opus file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="wav, flac, mp3, ogg or opus file; without it a wav file named after the text, which is played too",
+    )
     parser.add_argument(
         "--model", help="folder or Hub id of a generator, or name of a bundled one, which is the default"
     )
@@ -176,7 +186,7 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
         help="recording of the voice to clone, file or URL, or file of a voice; given again for the further speakers of a dialogue",
     )
     parser.add_argument("--language", help='name of the language, for example "English"')
-    parser.add_argument("--duration", type=_positive, help="length wanted, in seconds")
+    parser.add_argument("--duration", type=_duration, help="length wanted, in seconds")
     parser.add_argument("--seed", type=_seed, help="seed of the sampling; another one each time by default")
     parser.add_argument(
         "--max-new-tokens", type=_count, help="longest speech, in frames of the model; the model's limit by default"
@@ -185,7 +195,12 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
         "--allow-cut", action="store_true", help="exit with 0 where the speech did not end within the limit"
     )
     parser.add_argument("--device", help="for example cpu, cuda, cuda:1; the fastest there is by default")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        help="threads of the CPU; by default one for small models, and torch's choice for others",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, and nothing is played")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -261,7 +276,7 @@ def _add_voice(parser: argparse.ArgumentParser) -> None:
 
 def _setting(value: str) -> tuple[str, float]:
     name, _, number = value.partition("=")
-    return name, float(number)
+    return name, _number(number, float, lambda _: True, "NAME=NUMBER, such as audio_temperature=0.8")
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
@@ -270,25 +285,37 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(value: str) -> float:
-    number = float(value)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {value}")
-    return number
+    return _number(value, float, lambda number: 0 < number < math.inf, "a number above 0")
+
+
+def _duration(value: str) -> float:
+    least, most = DURATIONS
+    return _number(value, float, lambda number: least <= number <= most, f"from {least:g} to {most:g} seconds")
 
 
 def _count(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return number
+    return _number(value, int, lambda number: number >= 1, "a whole number of at least 1")
+
+
+def _threads(value: str) -> int:
+    return _number(value, int, lambda number: 1 <= number <= 1024, "a whole number from 1 to 1024")
 
 
 def _seed(value: str) -> int:
-    number = int(value)
     # What torch.Generator takes on every device.
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 2**63 - 1, got {value}")
-    return number
+    return _number(value, int, lambda number: 0 <= number < 2**63, "a whole number from 0 to 2**63 - 1")
+
+
+def _number(
+    value: str, kind: Callable[[str], _Number], is_allowed: Callable[[_Number], bool], allowed: str
+) -> _Number:
+    try:
+        number = kind(value)
+        if is_allowed(number):
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be {allowed}, got {value!r}")
 
 
 # Summary, epilog of the help, and arguments of each subcommand; `transformers_moss_tts.cli` has a module of its name.

@@ -14,7 +14,11 @@
 """Checks of arguments before anything is imported that takes time: files, folders, options without effect."""
 
 import argparse
+import contextlib
 import os
+import re
+import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +28,9 @@ from .arguments import SUITE_OPTIONS
 # As `transformers_moss_tts.audio_io.save_audio` writes.
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 VOICE_SUFFIX = ".safetensors"
+# Bytes of the name of a file that is named after a text.
+_LONGEST_STEM = 40
+_MOST_NAMES = 1000
 # Options of `evaluate` that a comparison has too.
 _OF_COMPARISONS = {"command", "compare", "output", "quiet"}
 
@@ -39,20 +46,61 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _check_speak(args: argparse.Namespace) -> None:
-    if args.text_file not in (None, "-"):
-        _check_file(args.text_file, "--text-file")
-    if args.text is not None and not args.text.strip():
-        raise ValueError("There is nothing to say: the text is empty.")
+    _check_text(args)
     references = [name for name in args.reference or [] if not is_remote(name)]
     for name in references:
         _check_file(name, "--reference")
-    if args.output.suffix.lower() not in AUDIO_SUFFIXES:
-        raise ValueError(f"`--output` must end with one of {', '.join(AUDIO_SUFFIXES)}, got {str(args.output)!r}.")
-    if args.output.is_dir():
-        raise ValueError(f"`--output` is the folder {str(args.output)!r}: give the name of a file in it.")
+    # Without a name it is played.
+    args.is_named = args.output is not None
+    if not args.is_named:
+        args.output = _free_name(args)
+    _check_output(args.output, AUDIO_SUFFIXES)
     if args.output.exists() and any(os.path.samefile(args.output, name) for name in references):
         raise ValueError(f"`--output` is the reference {str(args.output)!r}, which would be lost: give another name.")
-    _check_writable(args.output.parent)
+
+
+def _check_text(args: argparse.Namespace) -> None:
+    if args.text_file not in (None, "-"):
+        _check_file(args.text_file, "--text-file")
+        return
+    if args.text is None:
+        if args.text_file is None and sys.stdin is not None and sys.stdin.isatty():
+            raise ValueError(
+                'There is nothing to say: give a text, such as moss-tts "Hello there.", or `--text-file`.'
+            )
+        return
+    if not args.text.strip():
+        raise ValueError("There is nothing to say: the text is empty.")
+    if _is_file(args.text):
+        raise ValueError(
+            f"The text {args.text!r} is the name of a file: to speak what is in it, give `--text-file`; to speak the name, "
+            "`echo NAME | moss-tts`."
+        )
+
+
+def _is_file(text: str) -> bool:
+    # A text may be longer than a name can be.
+    with contextlib.suppress(OSError, ValueError):
+        return Path(text).is_file()
+    return False
+
+
+def _free_name(args: argparse.Namespace) -> Path:
+    """A wav file in the present folder that is not there yet, named after the text or its file."""
+    is_file = args.text_file not in (None, "-")
+    words = re.findall(r"[^\W_]+", (Path(args.text_file).stem if is_file else args.text or "").lower())
+    stem = ""
+    for word in words:
+        if len(f"{stem}-{word}".encode()) > _LONGEST_STEM:
+            break
+        stem = f"{stem}-{word}" if stem else word
+    stem = stem or "speech"
+    path = Path(f"{stem}.wav")
+    for number in range(2, _MOST_NAMES):
+        if not path.exists():
+            return path
+        path = Path(f"{stem}-{number}.wav")
+    raise ValueError(f"There are {_MOST_NAMES} files such as {str(path)!r} here already: name one with `--output`.")
 
 
 def _check_evaluate(args: argparse.Namespace) -> None:
@@ -66,7 +114,7 @@ def _check_evaluate(args: argparse.Namespace) -> None:
     if args.output is not None:
         if args.output.is_file():
             raise ValueError(f"`--output` is the file {str(args.output)!r}: give a folder.")
-        _check_writable(args.output)
+        _check_writable(args.output / "report.md")
 
 
 def _check_suite(args: argparse.Namespace) -> None:
@@ -114,13 +162,9 @@ def _check_voice(args: argparse.Namespace) -> None:
     for name in args.recordings:
         if not is_remote(name):
             _check_file(name, "voice create")
-    if args.output.suffix.lower() != VOICE_SUFFIX:
-        raise ValueError(f"`--output` must end with {VOICE_SUFFIX}, got {str(args.output)!r}.")
-    if args.output.is_dir():
-        raise ValueError(f"`--output` is the folder {str(args.output)!r}: give the name of a file in it.")
+    _check_output(args.output, (VOICE_SUFFIX,))
     if len(args.text or args.recordings) != len(args.recordings):
         raise ValueError(f"Give `--text` for each of the {len(args.recordings)} recordings, or for none.")
-    _check_writable(args.output.parent)
 
 
 _CHECKS = {
@@ -141,18 +185,39 @@ def _names(options: Iterable[str]) -> str:
 
 
 def _check_file(name: str, option: str) -> None:
-    if not Path(name).is_file():
-        kind = "a folder, not a file" if Path(name).is_dir() else "missing"
-        raise ValueError(f"The file of `{option}` is {kind}: {name!r}.")
+    path = Path(name)
+    try:
+        is_there, is_empty = path.is_file(), path.is_file() and path.stat().st_size == 0
+        if is_there and not is_empty:
+            with path.open("rb"):
+                return
+    except OSError as error:
+        raise ValueError(f"The file of `{option}` cannot be read: {name!r} ({error.strerror}).") from error
+    kind = "empty" if is_empty else "a folder, not a file" if path.is_dir() else "missing"
+    raise ValueError(f"The file of `{option}` is {kind}: {name!r}.")
 
 
-def _check_writable(folder: Path) -> None:
-    """Checks the folder, or the nearest one above it in which it will be made."""
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"`--output` lies in {str(existing)!r}, which is a file.")
-    if not os.access(existing, os.W_OK):
-        raise ValueError(f"`--output` lies in {str(existing)!r}, where you may not write.")
+def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    _check_writable(path)
+    if path.is_dir():
+        raise ValueError(f"`--output` is the folder {str(path)!r}: give the name of a file in it.")
+    if path.suffix.lower() not in suffixes:
+        one_of = "one of " if len(suffixes) > 1 else ""
+        raise ValueError(f"`--output` must end with {one_of}{', '.join(suffixes)}, got {str(path)!r}.")
+
+
+def _check_writable(path: Path) -> None:
+    """Checks that a file or folder can be made, in the nearest folder above it that exists."""
+    try:
+        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        if not existing.is_dir():
+            raise ValueError(f"`--output` lies in {str(existing)!r}, which is a file.")
+        path.exists()
+        # Permissions do not say it all: a disk may be read-only, or hold no files.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ValueError(f"`--output` {str(path)!r} cannot be written: {error.strerror}.") from error
 
 
 __all__ = ["AUDIO_SUFFIXES", "VOICE_SUFFIX", "check", "is_remote"]

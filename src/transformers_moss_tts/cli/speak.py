@@ -25,13 +25,20 @@ from tqdm.auto import tqdm
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
-from ..audio_io import load_audio, save_audio
+from ..audio_io import is_remote, load_audio, save_audio
 from ..bundled_models import bundled_model
-from ..loading.checkpoints import load_generator
-from ..moss_tts.voice import Voice, settings_of
+from ..loading.checkpoints import GeneratorSettings, load_generator, read_settings
+from ..moss_tts.audio_codes import FRAME_RATE
+from ..moss_tts.voice import Voice, check_recording, settings_of
 from ..moss_tts.voice_file import VOICE_SUFFIX
+from ..utils.devices import find_device, use_threads
+from ..utils.playing import play
 from ..utils.speed import describe_speed
 from ..utils.text_files import decode_text, read_text
+
+
+# Sampling rate at which references are checked, in Hz.
+_RATE = 16000
 
 
 class _FrameBar(BaseStreamer):
@@ -59,17 +66,18 @@ def run(args: Namespace) -> None:
         RuntimeError: if the checkpoint is damaged, nothing was spoken, or the speech was cut and `allow_cut` is not set; in
             the last case the audio is written.
     """
-    text, voices = _text(args), []
-    for reference in args.reference or []:
-        # What cannot be read is known before the model is loaded; a download is not made twice.
-        if reference.lower().endswith(VOICE_SUFFIX):
-            voices.append(Voice.load(reference))
-        elif not reference.startswith(("http://", "https://")):
-            load_audio(reference, 16000)
     # The bar of the frames is the one to watch.
     logging.disable_progress_bar()
-    model, processor = load_generator(args.model or bundled_model(), args.device)
+    text, name = _text(args), args.model or bundled_model()
+    # All mistakes are known before the model is loaded, which may take minutes.
+    find_device(args.device)
+    settings = read_settings(name)
+    voices = _check_references(args.reference or [], settings)
     language = args.language or next((voice.language for voice in voices if voice.language), None)
+    settings.abilities.check(settings.name, text, language, len(args.reference or []))
+    _check_duration(args, settings)
+    model, processor = load_generator(name, args.device)
+    use_threads(model, args.threads)
     inputs = processor(text=text, reference=args.reference, language=language, duration_seconds=args.duration)
     frames = None if args.duration is None else round(args.duration * processor.frame_rate)
     options: dict[str, Any] = settings_of(voices) | {
@@ -95,11 +103,43 @@ def run(args: Namespace) -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_audio(waveform, args.output, rate)
     seconds = waveform.shape[-1] / rate
-    print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {describe_speed(seconds, took)}")
+    print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {describe_speed(seconds, took)}", flush=True)
+    if not args.is_named and not args.quiet:
+        play(args.output)
     if was_cut and not args.allow_cut:
         raise RuntimeError(
             f"The speech in {str(args.output)!r} did not end {limit} and was cut: raise `--max-new-tokens`, or accept it "
             "with `--allow-cut`."
+        )
+
+
+def _check_references(references: list[str], settings: GeneratorSettings) -> list[Voice]:
+    """The references that are voices in files; the recordings among the others are checked."""
+    voices = []
+    for reference in references:
+        if reference.lower().endswith(VOICE_SUFFIX) and not is_remote(reference):
+            voices.append(Voice.load(reference))
+        # A download is not made twice.
+        elif not reference.lower().startswith(("http://", "https://")):
+            waveform = torch.from_numpy(load_audio(reference, _RATE))[None]
+            name = reference if len(reference) <= 100 else f"{reference[:97]}..."
+            check_recording(waveform, _RATE, f"The reference {name!r}")
+            seconds, most = waveform.shape[1] / _RATE, settings.max_reference_duration
+            if seconds > most:
+                raise ValueError(
+                    f"The reference {name!r} lasts {seconds:.1f} s; at most {most:g} s are allowed: cut it."
+                )
+    return voices
+
+
+def _check_duration(args: Namespace, settings: GeneratorSettings) -> None:
+    limit = args.max_new_tokens or settings.max_new_tokens
+    if args.duration is None or limit is None or args.allow_cut:
+        return
+    if args.duration * FRAME_RATE > limit:
+        raise ValueError(
+            f"`--duration {args.duration:g}` is longer than {limit} frames ({limit / FRAME_RATE:.0f} s), where the speech would be "
+            "cut: raise `--max-new-tokens`, or ask for less."
         )
 
 

@@ -13,6 +13,9 @@
 # limitations under the License.
 """Checkpoints by the names that users give, and errors that say what is wrong with them."""
 
+import difflib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,77 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_AUDIO_TOKENIZATION_MAPPING,
     MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING,
 )
+from transformers.utils import GENERATION_CONFIG_NAME, PROCESSOR_NAME
 
-from ..bundled_models import find_model
+from ..bundled_models import bundled_models, find_model
+from ..moss_tts.abilities import Abilities
+from ..moss_tts.processing_moss_tts import MAX_REFERENCE_DURATION, read_json
 from ..utils.devices import find_device
+from ..utils.extras import require
+from .weight_files import check_adapter
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """
+    What is known of a generator before its weights are read.
+
+    Args:
+        name (`str`): name for people.
+        abilities ([`Abilities`]): what it was taught.
+        max_reference_duration (`float`): longest reference, in seconds.
+        max_new_tokens (`int`, *optional*): longest speech that it generates unless it is told otherwise, in frames.
+    """
+
+    name: str
+    abilities: Abilities
+    max_reference_duration: float
+    max_new_tokens: int | None
+
+
+def read_settings(name: str) -> GeneratorSettings:
+    """
+    Settings of a generator or of the one that an adapter belongs to.
+
+    Args:
+        name (`str`): folder, Hub id or name of a bundled model.
+
+    Raises:
+        ValueError: if there is no generator of this name.
+        RuntimeError: if a file is damaged.
+    """
+    name, _ = _find_generator(name)
+    try:
+        saved = read_json(name, PROCESSOR_NAME)
+        generation = read_json(name, GENERATION_CONFIG_NAME)
+        longest = float(saved.get("max_reference_duration", MAX_REFERENCE_DURATION))
+        return GeneratorSettings(Path(name).name, Abilities.of(saved), longest, generation.get("max_new_tokens"))
+    except (ValueError, TypeError) as error:
+        raise _damaged(name, error) from error
+
+
+def _find_generator(name: str) -> tuple[str, str | None]:
+    """Folder or Hub id of a generator, and the folder of the adapter that was named."""
+    name, adapter = find_model(name), None
+    config = Path(name, "adapter_config.json")
+    if config.is_file() and not Path(name, "config.json").exists():
+        name, adapter = _base_of(config), name
+    config = load_config(name)
+    if type(config) not in MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING:
+        kind = "a codec" if _is_codec(config) else f"a {config.model_type}"
+        whose = f"{name!r} is" if adapter is None else f"{adapter!r} is an adapter of"
+        raise ValueError(f"{whose} {kind}: a generator is needed here.")
+    return name, adapter
+
+
+def _base_of(config: Path) -> str:
+    try:
+        base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        if not isinstance(base, str) or not base:
+            raise ValueError("`base_model_name_or_path` names no model")
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(str(config.parent), error) from error
+    return find_model(base)
 
 
 def load_generator(name: str, device: str | None = None, dtype: str | None = None) -> tuple[Any, Any]:
@@ -32,7 +103,8 @@ def load_generator(name: str, device: str | None = None, dtype: str | None = Non
     Loads a generator and its processor, with the codec, for inference.
 
     Args:
-        name (`str`): folder, Hub id or name of a bundled model.
+        name (`str`):
+            Folder, Hub id or name of a bundled model; or folder of an adapter, which is put onto its base.
         device (`str`, *optional*): the fastest there is by default.
         dtype (`str`, *optional*): such as "bfloat16"; the checkpoint's by default.
 
@@ -44,18 +116,27 @@ def load_generator(name: str, device: str | None = None, dtype: str | None = Non
         RuntimeError: if the checkpoint is damaged.
     """
     place = find_device(device)
-    name = find_model(name)
-    config = load_config(name)
-    if type(config) not in MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING:
-        kind = "a codec" if _is_codec(config) else f"a {config.model_type}"
-        raise ValueError(f"{name!r} is {kind}: a generator is needed here.")
+    name, adapter = _find_generator(name)
     processor = _load(AutoProcessor, name)
     if getattr(processor, "audio_tokenizer", None) is None:
         raise ValueError(f"The generator {name!r} has no codec: save one beside it, or name one that can be loaded.")
     model = _load(AutoModelForTextToWaveform, name, **({} if dtype is None else {"dtype": dtype}))
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
     model = model.eval().to(place)
     processor.audio_tokenizer.to(place)
     return model, processor
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    require("An adapter", "train", "peft")
+    from peft import PeftModel
+
+    check_adapter(adapter, {})
+    try:
+        return PeftModel.from_pretrained(model, adapter)
+    except Exception as error:
+        raise _damaged(adapter, error) from error
 
 
 def load_codec(name: str, device: str | None = None, dtype: str | None = None) -> Any:
@@ -104,8 +185,10 @@ def load_config(name: str) -> PreTrainedConfig:
     except Exception as error:
         if folder.is_dir():
             raise _damaged(name, error) from error
+        close = difflib.get_close_matches(name, bundled_models(), n=1, cutoff=0.8)
+        hint = f" (did you mean the bundled {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"There is no folder {name!r}, and the Hub has no model of that name or cannot be reached: {_reason(error)}"
+            f"There is no folder {name!r}{hint}, and the Hub has no model of that name or cannot be reached: {_reason(error)}"
         ) from error
 
 
@@ -130,4 +213,4 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-__all__ = ["load_codec", "load_config", "load_generator"]
+__all__ = ["GeneratorSettings", "load_codec", "load_config", "load_generator", "read_settings"]

@@ -210,11 +210,11 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         checkpoint = pretrained_model_name_or_path
         codec_dtype = kwargs.pop("codec_weight_dtype", codec_dtype)
         fields, hub_options, tokenizer_options = _split_options(kwargs)
-        saved = _read_json(checkpoint, PROCESSOR_NAME, hub_options)
+        saved = read_json(checkpoint, PROCESSOR_NAME, **hub_options)
         if model_config is None:
             model_config = AutoConfig.from_pretrained(checkpoint, **hub_options)
         fields = {name: saved[name] for name in _FIELDS if name in saved} | fields
-        generation = _read_json(checkpoint, GENERATION_CONFIG_NAME, hub_options)
+        generation = read_json(checkpoint, GENERATION_CONFIG_NAME, **hub_options)
         variant = find_variant(model_config, checkpoint, generation, fields.get("variant"))
         fields["variant"] = variant.name
         named = codec_path or _codec_named_by(saved) or getattr(model_config, "audio_tokenizer_name_or_path", None)
@@ -386,7 +386,13 @@ def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return {name: value for name, value in fields.items() if value is not None}, hub_options, tokenizer_options
 
 
-def _read_json(checkpoint: str | os.PathLike, name: str, hub_options: dict[str, Any]) -> dict[str, Any]:
+def read_json(checkpoint: str | os.PathLike, name: str, **hub_options) -> dict[str, Any]:
+    """
+    A file of a checkpoint, without entries where there is none.
+
+    Raises:
+        ValueError: if it holds no JSON object.
+    """
     path = cached_file(
         checkpoint,
         name,

@@ -189,7 +189,7 @@ class Voice:
             processor._load_recording(item, sampling_rate, processor.max_reference_duration) for item in recordings
         ]
         for number, wave in enumerate(waves, 1):
-            _check_wave(wave, codec.config.sampling_rate, f"Recording {number}" if is_several else "The recording")
+            check_recording(wave, codec.config.sampling_rate, f"Recording {number}" if is_several else "The recording")
         return cls(
             codes=tuple(processor._encode_waves(waves, codec.config.num_quantizers)),
             codec=CodecIdentity.of(codec),
@@ -389,7 +389,18 @@ def _check_string(what: str, value: Any) -> None:
         check_characters(value, f"{what} of a voice")
 
 
-def _check_wave(wave: torch.Tensor, sampling_rate: int, what: str) -> None:
+def check_recording(wave: torch.Tensor, sampling_rate: int, what: str) -> None:
+    """
+    Checks that a recording has a voice that could be heard.
+
+    Args:
+        wave (`torch.Tensor` of shape `(channels, samples)`): the recording.
+        sampling_rate (`int`): sampling rate, in Hz.
+        what (`str`): the subject of the errors.
+
+    Raises:
+        ValueError: if it is shorter than half a second or silent.
+    """
     seconds = wave.shape[-1] / sampling_rate
     if seconds < _MIN_SECONDS:
         raise ValueError(f"{what} lasts {seconds:.2f} s: a voice needs at least {_MIN_SECONDS:g} s, better 5 to 20.")
@@ -422,4 +433,4 @@ def settings_of(voices: Iterable[Any]) -> dict[str, float]:
     )
 
 
-__all__ = ["HUB_FILE", "CodecIdentity", "Voice", "as_voice", "settings_of"]
+__all__ = ["HUB_FILE", "CodecIdentity", "Voice", "as_voice", "check_recording", "settings_of"]
