@@ -23,7 +23,7 @@ ALLOWED = {
         for room in MODELS
     },
     "loading": {*MODELS, "utils", "bundled_models", "compatibility"},
-    "evaluation": {PACKAGE, "audio_io", "utils", "loading", "bundled_models"},
+    "evaluation": {PACKAGE, "audio_io", "utils", "loading", "bundled_models", "speech"},
     "training": {PACKAGE, *MODELS, "audio_io", "utils", "loading", "compatibility"},
     "hub": {PACKAGE, "moss_audio_tokenizer", "loading", "utils"},
     "speech": {PACKAGE, *MODELS, "audio_io", "utils"},

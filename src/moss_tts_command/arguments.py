@@ -34,7 +34,18 @@ SUITE_OPTIONS = {
     "seed-tts-eval": (*_SPOKEN, "modes", "recordings", "batch_size", *_QUALITY, *_GENERATION),
     "sentences": (*_SPOKEN, "modes", "recordings", "batch_size", *_QUALITY, *_GENERATION),
     "duration": (*_SPOKEN, "rates", "batch_size", *_GENERATION),
-    "long-form": (*_SPOKEN, "modes", "window", "recordings", "batch_size", "asr", "speaker", "voices", *_GENERATION),
+    "long-form": (
+        *_SPOKEN,
+        "modes",
+        "stretch_seconds",
+        "window",
+        "recordings",
+        "batch_size",
+        "asr",
+        "speaker",
+        "voices",
+        *_GENERATION,
+    ),
     "codec": ("language", "count", "codebooks", "floor_recordings", *_QUALITY, "device", "dtype"),
     "speed": (*_SPOKEN, *_GENERATION),
     "stability": (*_SPOKEN, "takes", "batch_size", *_QUALITY, *_GENERATION),
@@ -220,11 +231,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--count", type=_count, help="number of utterances to take, from the first; all by default")
     options.add_argument("--reference", nargs="+", help="recordings of voices, in turn for utterances that have none")
     options.add_argument("--reference-text", help="text of the one reference, for continuation")
-    options.add_argument("--modes", nargs="+", help="plain, clone, continuation")
+    options.add_argument("--modes", nargs="+", help="plain, clone, continuation; long-form also long-clone, ...")
     options.add_argument("--seed", type=_seed, help="seed of the sampling; 0 by default")
     options.add_argument(
         "--rates", nargs="+", type=_positive, help="duration: factors of the natural length; 0.8 1 1.25 by default"
     )
+    options.add_argument("--stretch-seconds", type=_positive, help="long-form: seconds of a piece; 12 by default")
     options.add_argument("--window", type=_positive, help="long-form: seconds of a window; 20 by default")
     options.add_argument("--codebooks", nargs="+", type=_count, help="codec: numbers of codebooks")
     options.add_argument("--floor-recordings", help="codec: recordings to learn a k-means codec of, as a floor")

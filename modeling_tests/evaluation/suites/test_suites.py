@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,11 +152,17 @@ def test_a_long_recording_is_scored_in_windows_with_its_drift(data, tmp_path, sc
 def test_long_form_joins_the_lines_and_needs_what_its_modes_need(checkpoint, data, scorers, tmp_path):
     voice = [str(data / "0.wav")]
     both = LongForm(data / "lines.txt", references=voice, reference_text="The cat sleeps.")
-    assert [task.mode for task in both.tasks()] == ["clone", "continuation"]
+    long_modes = ["long-clone", "long-continuation", "long-anchored"]
+    assert [task.mode for task in both.tasks()] == ["clone", "continuation", *long_modes]
     assert both.tasks()[0].utterance.text == "A big dog barks. The cat sleeps. Birds sing at dawn."
-    assert [task.mode for task in LongForm(data / "lines.txt", references=voice).tasks()] == ["clone"]
+    assert [task.mode for task in LongForm(data / "lines.txt", references=voice).tasks()] == ["clone", *long_modes]
     evaluate(checkpoint, both, tmp_path, **scorers)
-    assert "Drift" in check_output(tmp_path, "drift.png")
+    report = check_output(tmp_path, "drift.png")
+    assert "Drift" in report and "Joins" not in report
+    pieces = replace(both, modes=["long-clone"], stretch_seconds=1.0)
+    summary = evaluate(checkpoint, pieces, tmp_path / "pieces", **scorers)
+    assert list(summary["groups"]) == ["long-clone"]
+    assert re.search(r"\| long-clone \| \d \| \d of \d \| ", check_output(tmp_path / "pieces", "drift.png"))
     # Without a recognizer the voice alone is scored.
     summary = evaluate(checkpoint, both, tmp_path / "voice", **(scorers | {"asr": None}))
     assert list(summary["groups"]["clone"]) == ["sim"]

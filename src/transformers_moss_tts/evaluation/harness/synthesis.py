@@ -13,7 +13,11 @@
 # limitations under the License.
 """Sources of an evaluation's audio: a generator, or the recordings of the data."""
 
+import itertools
+import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,7 @@ import torch
 
 from ...audio_io import load_audio
 from ...loading.checkpoints import load_generator
+from ...speech import speak_long
 from ..measures.text_errors import counts_characters, language_name
 from ..scorers import RATE
 from .utterances import Utterance
@@ -58,12 +63,14 @@ class Speech:
         sampling_rate (`int`): rate of the waveform, in Hz.
         frames (`int`, *optional*): frames of codes that were generated.
         reached_limit (`bool`, *optional*): whether the generation was cut because it did not end.
+        joins (`tuple[tuple[float, float], ...]`): where each piece that was generated ends and the next begins, in seconds.
     """
 
     waveform: np.ndarray
     sampling_rate: int
     frames: int | None = None
     reached_limit: bool | None = None
+    joins: tuple[tuple[float, float], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -128,6 +135,34 @@ class Synthesizer:
                 self.processor.decode(outputs), outputs.audio_codes, outputs.reached_limit.tolist()
             )
         ]
+
+    def speak_long(self, task: Task, stretch_seconds: float) -> Speech:
+        """Says a task piece by piece, see [`~transformers_moss_tts.speech.speak_long`]; its mode has "long-" before its name."""
+        item, mode = task.utterance, task.mode.removeprefix("long-")
+        reference = str(item.reference)
+        with tempfile.TemporaryDirectory() as folder:
+            output, timings = Path(folder, "speech.wav"), Path(folder, "speech.json")
+            speak_long(
+                self.model,
+                self.processor,
+                item.text or "",
+                output,
+                voice=(reference, item.reference_text) if item.reference_text else reference,
+                mode=mode,
+                language=language_name(self.language),
+                stretch_seconds=stretch_seconds,
+                timings=timings,
+                seed=task.seed,
+                generate_kwargs=self.generate_kwargs,
+                progress=False,
+            )
+            channels = self.processor.audio_tokenizer.config.num_channels
+            waveform = load_audio(output, self.sampling_rate, num_channels=channels)
+            pieces = json.loads(timings.read_text(encoding="utf-8"))["stretches"]
+        said = [piece for piece in pieces if piece["sentences"] and piece["end"] > piece["start"]]
+        joins = tuple((one["end"], other["start"]) for one, other in itertools.pairwise(said))
+        has_faults = any(piece["fault"] is not None for piece in pieces)
+        return Speech(waveform, self.sampling_rate, reached_limit=has_faults, joins=joins)
 
     def describe(self) -> str:
         """Class, size, precision and device of the model."""

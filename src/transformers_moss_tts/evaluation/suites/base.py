@@ -29,6 +29,8 @@ from ..measures.text_errors import language_name, rate_name, units_of
 from ..scorers import SpeakerBaselines
 
 
+# Those of long texts are piece by piece, as `speak_long` says them.
+LONG_MODES = ("long-clone", "long-continuation", "long-anchored")
 MODES = ("plain", "clone", "continuation")
 
 
@@ -135,6 +137,8 @@ class SpokenSuite(Suite):
     reference_text: str | None = None
     seed: int = 0
 
+    allowed_modes: ClassVar[tuple[str, ...]] = MODES
+
     def utterances(self) -> list[Utterance]:
         """
         The data, with references.
@@ -164,7 +168,7 @@ class SpokenSuite(Suite):
         Raises:
             ValueError: if the utterance lacks what the mode needs.
         """
-        check_mode(utterance, mode)
+        check_mode(utterance, mode, self.allowed_modes)
         suffix = "".join(f"-{name}{value}" for name, value in options.pop("named", {}).items())
         return Task(f"{utterance.id}-{mode}{suffix}", group, utterance, mode, **options)
 
@@ -202,13 +206,13 @@ SIM = Metric("sim", "SIM", digits=3, lower_is_better=False)
 MOS = Metric("mos", "MOS", lower_is_better=False)
 
 
-def check_mode(utterance: Utterance, mode: str) -> None:
+def check_mode(utterance: Utterance, mode: str, allowed: tuple[str, ...]) -> None:
     """
     Raises:
         ValueError: for an unknown mode, or if the utterance lacks a reference or its text.
     """
-    if mode not in MODES:
-        raise ValueError(f"A mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    if mode not in allowed:
+        raise ValueError(f"A mode must be one of {', '.join(allowed)}, got {mode!r}.")
     if mode != "plain" and utterance.reference is None:
         raise ValueError(f"The utterance {utterance.id!r} has no reference: the mode {mode!r} needs one.")
     if mode == "continuation" and not utterance.reference_text:

@@ -15,7 +15,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,11 +24,12 @@ from ..harness.metrics import NONE, Metric, Record, Table, grouped, metric_table
 from ..harness.plots import draw_drift
 from ..harness.scoring import Scorers
 from ..harness.statistics import estimate_slope
-from ..harness.synthesis import Speech, Task
+from ..harness.synthesis import Speech, Synthesizer, Task
 from ..harness.utterances import Utterance, read_utterances
+from ..measures.joins import measure_joins
 from ..measures.text_errors import align, rate_name, units_of
 from ..scorers import RATE, SpeakerBaselines
-from .base import SIM, SpokenSuite, published_rows, save_speech
+from .base import LONG_MODES, MODES, SIM, SpokenSuite, published_rows, save_speech
 
 
 # Windows end where it is quietest within so many seconds, so that fewer words are cut.
@@ -44,13 +45,20 @@ class LongForm(SpokenSuite):
 
     Args:
         modes (`list[str]`, *optional*):
-            "clone" and "continuation" by default, the latter where the reference's text is known.
+            "clone" and "continuation" generate the whole text at once; "long-clone", "long-continuation" and "long-anchored" say it
+            piece by piece, as the modes of [`~transformers_moss_tts.speech.speak_long`]. All by default, the continuation where the
+            reference's text is known; where there is a recording of the text, the first two.
+        stretch_seconds (`float`, *optional*, defaults to 12.0):
+            Of the modes that say it piece by piece: how long reading a piece may take, in seconds.
         window (`float`, *optional*, defaults to 20.0):
             Seconds of a window; the last one may have half as many more. Whisper hears 30 at once.
     """
 
     modes: list[str] | None = None
+    stretch_seconds: float = 12.0
     window: float = 20.0
+
+    allowed_modes: ClassVar[tuple[str, ...]] = (*MODES, *LONG_MODES)
 
     name: ClassVar[str] = "long-form"
     scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker")
@@ -68,8 +76,17 @@ class LongForm(SpokenSuite):
         return [
             self.task(item, mode, mode, seed=self.seed + number)
             for number, item in enumerate(self.utterances())
-            for mode in self.modes or (["clone", "continuation"] if item.reference_text else ["clone"])
+            for mode in self.modes or self._modes_of(item)
         ]
+
+    def _modes_of(self, item: Utterance) -> list[str]:
+        whole = ["clone", "continuation"] if item.reference_text else ["clone"]
+        return whole if item.recording is not None else [*whole, *LONG_MODES]
+
+    def produce(self, tasks: list[Task], source: Any) -> list[Any]:
+        if tasks[0].mode not in LONG_MODES or not isinstance(source, Synthesizer):
+            return source.speak(tasks)
+        return [source.speak_long(task, self.stretch_seconds) for task in tasks]
 
     def metrics(self) -> tuple[Metric, ...]:
         rate = rate_name(self.language)
@@ -91,13 +108,21 @@ class LongForm(SpokenSuite):
             "missing_at_end": missing,
             "seed": task.seed,
         }
+        joins = self._joins(product)
         return [
             common
+            | {"joins": [] if number else joins}
             | {"id": f"{task.id}-w{number:03d}", "start": round(start / RATE, 3), "end": round(end / RATE, 3)}
             | heard
             | scorers.voice(waveform[start:end], task.utterance.reference)
             for number, ((start, end), heard) in enumerate(zip(spans, words))
         ]
+
+    def _joins(self, product: Speech) -> list[Record]:
+        if not product.joins:
+            return []
+        mono = product.waveform if product.waveform.ndim == 1 else product.waveform.mean(0)
+        return measure_joins(mono, product.sampling_rate, product.joins)
 
     def _score_words(self, task: Task, windows: list[np.ndarray], scorers: Scorers) -> tuple[list[Record], int | None]:
         """Transcript and errors of each window, and the number of words that are missing at the end."""
@@ -130,7 +155,8 @@ class LongForm(SpokenSuite):
         means = metric_table(
             "Words and voice", self.metrics(), groups, published_rows(labelled, self.metrics()), notes
         )
-        return [means, self._drift(groups)]
+        joined = {name: join for name, group in groups.items() if (join := [j for r in group for j in r["joins"]])}
+        return [means, self._drift(groups), *([_join_table(joined)] if joined else [])]
 
     def _drift(self, groups: dict[str, list[Record]]) -> Table:
         rows = []
@@ -153,6 +179,22 @@ class LongForm(SpokenSuite):
     def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
         draw_drift(grouped(records), rate_name(self.language), baselines, folder / "drift.png")
         return [("drift.png", "Words and voice along the recording")]
+
+
+def _join_table(groups: dict[str, list[Record]]) -> Table:
+    rows = []
+    for name, joins in groups.items():
+        clicks = [join["click"] > 1 for join in joins if join["click"] is not None]
+        row = [name, str(len(joins)), f"{sum(clicks)} of {len(clicks)}"]
+        for key, digits in (("loudness_jump", 1), ("pitch_jump", 1)):
+            metric = Metric(key, "", digits=digits)
+            row.append(metric.format(metric.estimate(joins)))
+        rows.append(row)
+    notes = [
+        "A click is a step between samples at a cut that is larger than any within 1.5 s around it. Jumps: mean difference of the "
+        "level, and of the median F0, of the 1.5 s before and after."
+    ]
+    return Table("Joins", ["", "joins", "clicks", "loudness, dB", "pitch, semitones"], rows, notes)
 
 
 def split_windows(waveform: np.ndarray, seconds: float) -> list[tuple[int, int]]:
