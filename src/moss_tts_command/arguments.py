@@ -119,6 +119,15 @@ examples:
   moss-tts "Hello there." -o hello.wav --reference anna.safetensors
 
 {_EXIT_CODES}"""
+_SERVE_EPILOG = f"""\
+examples:
+  moss-tts serve
+  moss-tts serve --model OpenMOSS-Team/MOSS-TTS --voices voices/ --device cuda --port 8000
+  curl localhost:8000/v1/audio/speech -H 'Content-Type: application/json' -d '{{"input": "Hello there."}}' -o hello.mp3
+
+It answers this machine alone: --host 0.0.0.0 answers others too, and then asks for --api-key.
+
+{_EXIT_CODES}"""
 
 
 def complete(arguments: list[str]) -> list[str]:
@@ -286,6 +295,34 @@ def _add_voice(parser: argparse.ArgumentParser) -> None:
     show.add_argument("voice", type=Path, help="file of a voice")
 
 
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", help="folder or Hub id of a generator, or name of a bundled one, which is the default"
+    )
+    parser.add_argument("--model-name", help="name of the model in requests; the last part of --model by default")
+    parser.add_argument("--voices", type=Path, help="folder of kept voices, to which requests may add")
+    parser.add_argument("--host", default="127.0.0.1", help="address to answer on; 127.0.0.1 by default")
+    parser.add_argument("--port", type=_port, default=8000, help="8000 by default; 0 for one that is free")
+    parser.add_argument(
+        "--api-key",
+        help="key that requests must send; the variable MOSS_TTS_API_KEY by default, which others do not see",
+    )
+    parser.add_argument(
+        "--allow-reference-urls", action="store_true", help="load references from URLs with public addresses"
+    )
+    parser.add_argument("--max-batch-size", type=_count, default=8, help="utterances spoken at once; 8 by default")
+    parser.add_argument("--max-waiting", type=_count, default=128, help="utterances that wait; 128 by default")
+    parser.add_argument("--threads", type=_count, help="threads of a CPU")
+    parser.add_argument("--device", help="for example cpu, cuda, cuda:1; the fastest there is by default")
+
+
+def _port(value: str) -> int:
+    number = int(value)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**16 - 1}, got {value}")
+    return number
+
+
 def _setting(value: str) -> tuple[str, float]:
     name, _, number = value.partition("=")
     return name, _number(number, float, lambda _: True, "NAME=NUMBER, such as audio_temperature=0.8")
@@ -335,6 +372,7 @@ COMMANDS = {
     "speak": ("speaks a text", _SPEAK_EPILOG, _add_speak),
     "evaluate": ("measures a generator or a codec, or compares two measurements", _EVALUATE_EPILOG, _add_evaluate),
     "convert": ("writes the weights of MOSS-TTS-Nano's release as safetensors", _CONVERT_EPILOG, _add_convert),
+    "serve": ("serves a generator over HTTP", _SERVE_EPILOG, _add_serve),
     "upload": ("uploads a folder to a model repository of the Hub", _UPLOAD_EPILOG, _add_upload),
     "voice": ("keeps voices in files, lists and shows them", _VOICE_EPILOG, _add_voice),
 }

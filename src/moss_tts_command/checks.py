@@ -31,6 +31,7 @@ VOICE_SUFFIX = ".safetensors"
 # Bytes of the name of a file that is named after a text.
 _LONGEST_STEM = 40
 _MOST_NAMES = 1000
+_OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 # Options of `evaluate` that a comparison has too.
 _OF_COMPARISONS = {"command", "compare", "output", "quiet"}
 
@@ -167,10 +168,18 @@ def _check_voice(args: argparse.Namespace) -> None:
         raise ValueError(f"Give `--text` for each of the {len(args.recordings)} recordings, or for none.")
 
 
+def _check_serve(args: argparse.Namespace) -> None:
+    if args.host not in _OWN_ADDRESSES and not (args.api_key or os.environ.get("MOSS_TTS_API_KEY")):
+        raise ValueError(f"Whoever reaches {args.host!r} could speak: set `--api-key`, or leave `--host` out.")
+    if args.voices is not None and args.voices.exists() and not args.voices.is_dir():
+        raise ValueError(f"`--voices` must be a folder, and {str(args.voices)!r} is a file.")
+
+
 _CHECKS = {
     "speak": _check_speak,
     "evaluate": _check_evaluate,
     "convert": _check_convert,
+    "serve": _check_serve,
     "upload": _check_upload,
     "voice": _check_voice,
 }

@@ -27,7 +27,6 @@ from transformers.utils import logging
 
 from ..compatibility import CACHE_NAME, takes_either_cache_name
 from ..modules.small_batch_linear import small_batch_linears
-from .frame_streamer import MossTTSFrameStreamer
 from .frames import split_audio_codes
 from .generated_sequences import GeneratedSequences
 from .generation_parameters import (
@@ -192,7 +191,7 @@ class MossTTSGenerationMixin(GenerationMixin):
             return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
         except BaseException as error:
             # Who listens in another thread would wait for ever.
-            if isinstance(streamer, MossTTSFrameStreamer):
+            if hasattr(streamer, "fail"):
                 streamer.fail(error)
             elif hasattr(streamer, "end"):
                 streamer.end()

@@ -14,11 +14,9 @@
 """Speech that is heard while it is generated."""
 
 import asyncio
-import contextlib
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -26,6 +24,7 @@ import numpy as np
 import torch
 
 from .guards import Guards
+from .mailbox import Mailbox
 from .passages import (
     Passage,
     PassageDecoder,
@@ -123,9 +122,9 @@ class SpeechStream:
         self._speaker = speaker
         self._return_tensors = return_tensors
         self._async_text = text if isinstance(text, AsyncIterable) else None
-        self._written: _Mailbox | None = None
+        self._written: Mailbox | None = None
         if self._async_text is not None:
-            self._written = text = _Mailbox()
+            self._written = text = Mailbox()
         # A stream that nobody holds any more is closed.
         self._finalizer = weakref.finalize(self, speaker.close)
         threading.Thread(target=speaker.run, args=(text,), daemon=True).start()
@@ -200,7 +199,7 @@ class SpeechStream:
         return torch.from_numpy(audio) if self._return_tensors == "pt" else audio
 
 
-async def _write(text: AsyncIterable[str], written: "_Mailbox") -> None:
+async def _write(text: AsyncIterable[str], written: "Mailbox") -> None:
     try:
         async for piece in text:
             written.put(piece)
@@ -208,84 +207,6 @@ async def _write(text: AsyncIterable[str], written: "_Mailbox") -> None:
         written.end(error)
     else:
         written.end()
-
-
-class _Mailbox:
-    """What one thread makes and another thread, or coroutine, takes; it ends, maybe with an error."""
-
-    def __init__(self):
-        self._items: deque[Any] = deque()
-        self._is_over = False
-        self._error: BaseException | None = None
-        self._changed = threading.Condition()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-
-    def put(self, item: Any) -> None:
-        with self._changed:
-            if not self._is_over:
-                self._items.append(item)
-                self._notify()
-
-    def end(self, error: BaseException | None = None) -> None:
-        with self._changed:
-            if not self._is_over:
-                self._is_over, self._error = True, error
-                self._notify()
-
-    def clear(self) -> None:
-        """Ends it, and forgets what nobody took."""
-        self.end()
-        with self._changed:
-            self._items.clear()
-            self._error = None
-
-    def _notify(self) -> None:
-        self._changed.notify_all()
-        for loop, event in self._waiting:
-            # A loop that is closed has nobody who waits.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(event.set)
-
-    def _take(self) -> tuple[bool, Any]:
-        """Whether there is an item, and the item; raises the error at the end."""
-        with self._changed:
-            if self._items:
-                return True, self._items.popleft()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            return False, None
-
-    def __iter__(self) -> "_Mailbox":
-        return self
-
-    def __next__(self) -> Any:
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._is_over)
-            is_there, item = self._take()
-        if not is_there:
-            raise StopIteration
-        return item
-
-    def __aiter__(self) -> "_Mailbox":
-        return self
-
-    async def __anext__(self) -> Any:
-        waiting = (asyncio.get_running_loop(), asyncio.Event())
-        with self._changed:
-            self._waiting.add(waiting)
-        try:
-            while True:
-                is_there, item = self._take()
-                if is_there:
-                    return item
-                if self._is_over:
-                    raise StopAsyncIteration
-                await waiting[1].wait()
-                waiting[1].clear()
-        finally:
-            with self._changed:
-                self._waiting.discard(waiting)
 
 
 class _Clock:
@@ -322,7 +243,7 @@ class _Speaker:
     ):
         self.model, self.processor, self.codec = model, processor, processor.audio_tokenizer
         self.seed, self.guards, self.generate_kwargs, self.fields = seed, guards, generate_kwargs, fields
-        self.audio = _Mailbox()
+        self.audio = Mailbox()
         self.clock = _Clock()
         self.faults: list[str] = []
         self.is_closed = False

@@ -1,0 +1,69 @@
+"""Text in pieces to speech in pieces, over a WebSocket."""
+
+import contextlib
+import json
+
+import pytest
+import websockets.sync.client as websockets
+from websockets.exceptions import ConnectionClosedError
+
+
+
+def talk(server, config, pieces=()):
+    """All that a session sends: its messages, and its audio."""
+    messages, audio = [], b""
+    with websockets.connect(server.url.replace("http", "ws") + "/v1/audio/speech/stream") as socket:
+        socket.send(json.dumps({"type": "session.config"} | config))
+        for piece in pieces:
+            socket.send(json.dumps({"type": "input.text", "text": piece}))
+        socket.send(json.dumps({"type": "input.done"}))
+        # A session that failed is closed with a code of its own.
+        with contextlib.suppress(ConnectionClosedError):
+            for message in socket:
+                if isinstance(message, bytes):
+                    audio += message
+                else:
+                    messages.append(json.loads(message))
+    return messages, audio
+
+
+def test_pieces_become_sentences_and_speech(server):
+    messages, audio = talk(server, {"seed": 1}, ["hello ", "world. ", "hello again"])
+    assert [message["type"] for message in messages] == ["audio.start", "audio.done"]
+    assert messages[0] == {"type": "audio.start", "format": "pcm", "sample_rate": 24000, "channels": 1}
+    assert messages[1]["seconds"] == pytest.approx(len(audio) / 48000) and len(audio) > 0
+    assert talk(server, {"seed": 1}, ["hello world. hello", " again"])[1] == audio
+
+
+@pytest.mark.parametrize(
+    "message,config,pieces",
+    [
+        ("There is no voice 'bert'", {"voice": "bert"}, ["hello"]),
+        ("data URI", {"ref_audio": "/etc/passwd"}, ["hello"]),
+        ("colour", {"colour": "blue"}, ["hello"]),
+        ("more than 4096 characters", {}, ["a" * 4000, "a" * 4000]),
+        ("audio_temperature", {"audio_temperature": -1.0}, ["hello"]),
+    ],
+)
+def test_faults_are_said_and_end_the_session(server, message, config, pieces):
+    messages, _ = talk(server, config, pieces)
+    assert messages[-1]["type"] == "error" and message in messages[-1]["message"]
+
+
+def test_a_session_that_leaves_ends_its_generation(server):
+    with websockets.connect(server.url.replace("http", "ws") + "/v1/audio/speech/stream") as socket:
+        socket.send(json.dumps({"type": "session.config"}))
+        socket.send(json.dumps({"type": "input.text", "text": "hello world. hello"}))
+        socket.recv()
+    assert talk(server, {"seed": 1}, ["hello"])[0][-1]["type"] == "audio.done"
+
+
+def test_more_sessions_than_places_come_again(server):
+    url = server.url.replace("http", "ws") + "/v1/audio/speech/stream"
+    held = [websockets.connect(url) for _ in range(8)]
+    try:
+        with websockets.connect(url) as one_more, pytest.raises(ConnectionClosedError, match="1013"):
+            one_more.recv()
+    finally:
+        for socket in held:
+            socket.close()
