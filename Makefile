@@ -13,7 +13,7 @@ define install
 	$(1)/python -m pip install --progress-bar off -c $(2) -e '$(3)' | $(SHOWN)
 endef
 # A comma would end an argument of `call`.
-ALL := test,train,eval
+ALL := test,train,eval,serve
 SHOWN := { grep --line-buffered --only-matching --extended-regexp '^ *Downloading .*' || true; }
 # Fails where pip does, not where what is shown ends.
 SHELL := bash

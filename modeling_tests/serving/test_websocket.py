@@ -8,7 +8,6 @@ import websockets.sync.client as websockets
 from websockets.exceptions import ConnectionClosedError
 
 
-
 def talk(server, config, pieces=()):
     """All that a session sends: its messages, and its audio."""
     messages, audio = [], b""

@@ -312,15 +312,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-batch-size", type=_count, default=8, help="utterances spoken at once; 8 by default")
     parser.add_argument("--max-waiting", type=_count, default=128, help="utterances that wait; 128 by default")
-    parser.add_argument("--threads", type=_count, help="threads of a CPU")
+    parser.add_argument("--threads", type=_threads, help="threads of the CPU; by default as `speak`")
     parser.add_argument("--device", help="for example cpu, cuda, cuda:1; the fastest there is by default")
 
 
 def _port(value: str) -> int:
-    number = int(value)
-    if not 0 <= number < 2**16:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {2**16 - 1}, got {value}")
-    return number
+    return _number(value, int, lambda number: 0 <= number < 2**16, f"from 0 to {2**16 - 1}")
 
 
 def _setting(value: str) -> tuple[str, float]:

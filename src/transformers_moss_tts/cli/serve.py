@@ -17,11 +17,11 @@ import os
 import socket
 from argparse import Namespace
 
-import torch
 from transformers.utils import logging
 
 from ..bundled_models import bundled_model
 from ..loading.checkpoints import load_generator
+from ..utils.devices import use_threads
 
 
 def run(args: Namespace) -> None:
@@ -45,11 +45,10 @@ def run(args: Namespace) -> None:
         listening = socket.create_server((args.host, args.port), family=_family(args.host))
     except OSError as error:
         raise ValueError(f"No server can listen on {args.host}:{args.port}: {error.strerror}.") from error
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     logging.disable_progress_bar()
     name = args.model or bundled_model()
     model, processor = load_generator(name, args.device)
+    use_threads(model, args.threads)
     # Cut speech is in the answer of the request.
     logging.set_verbosity_error()
     options = ServerOptions(
