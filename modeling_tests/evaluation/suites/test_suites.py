@@ -156,6 +156,7 @@ def test_long_form_joins_the_lines_and_needs_what_its_modes_need(checkpoint, dat
     assert [task.mode for task in both.tasks()] == ["clone", "continuation", *long_modes]
     assert both.tasks()[0].utterance.text == "A big dog barks. The cat sleeps. Birds sing at dawn."
     assert [task.mode for task in LongForm(data / "lines.txt", references=voice).tasks()] == ["clone", *long_modes]
+    both = replace(both, modes=["clone", "continuation"])
     evaluate(checkpoint, both, tmp_path, **scorers)
     report = check_output(tmp_path, "drift.png")
     assert "Drift" in report and "Joins" not in report

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Joins of what was generated piece by piece: clicks, jumps of the loudness and of the pitch."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,15 +51,16 @@ def _measure(waveform: np.ndarray, rate: int, end: float, start: float) -> dict[
     before, after = waveform[max(0, last - reach) : last], waveform[first : first + reach]
     at_cut = max(_largest_step(waveform[max(0, place - edge) : place + edge]) for place in (last, first))
     around = max(_largest_step(before[: -edge or None]), _largest_step(after[edge:]))
-    levels, pitches = (
-        [_level(side, rate) for side in (before, after)],
-        [_pitch(side, rate) for side in (before, after)],
-    )
     return {
         "click": at_cut / around if around > 0 else None,
-        "loudness_jump": None if None in levels else abs(20 * np.log10(levels[1] / levels[0])),
-        "pitch_jump": None if None in pitches else abs(12 * np.log2(pitches[1] / pitches[0])),
+        # 20 dB are a factor of 10, 12 semitones one of 2.
+        "loudness_jump": _jump(_level(before, rate), _level(after, rate), 20 / math.log(10)),
+        "pitch_jump": _jump(_pitch(before, rate), _pitch(after, rate), 12 / math.log(2)),
     }
+
+
+def _jump(one: float | None, other: float | None, unit: float) -> float | None:
+    return None if one is None or other is None else abs(unit * math.log(other / one))
 
 
 def _largest_step(samples: np.ndarray) -> float:
