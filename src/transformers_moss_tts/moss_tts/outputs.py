@@ -31,7 +31,7 @@ class MossTTSOutputWithPast(ModelOutput):
         Cross entropy of all streams in one number, as the model's `forward` says.
     logits (`torch.FloatTensor` of shape `(batch_size, length, vocab_size)`, *optional*):
         Scores of the text stream; of two candidates, the assistant's slot and audio_end, where MossTTSLocal v1.5 decides
-        between them. MossTTSLocal has scores only when `labels` is provided.
+        between them; MossTTSNano has the whole vocabulary's here and those two in `generate`. MossTTSLocal has scores only when `labels` is provided.
     audio_logits (`torch.FloatTensor` of shape `(batch_size, length, n_vq, num_codes)`, *optional*):
         Scores of every codebook. With the delay pattern the pad code's are minus infinity; those of MossTTSLocal are given the
         labels of the codebooks before.

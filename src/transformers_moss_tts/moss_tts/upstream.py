@@ -123,7 +123,7 @@ def check_call_options(options: Mapping[str, Any], n_vq: int) -> None:
     """
     only = {"n_vq": (n_vq,), "apply_chat_template": (True,), "truncation": (False, None)}
     reasons = {
-        "n_vq": f"the model has {n_vq} codebooks; `generate(..., n_vq_for_inference=)` of MossTTSLocal v1.0 makes fewer",
+        "n_vq": f"the model has {n_vq} codebooks; `generate(..., n_vq_for_inference=)` of MossTTSLocal v1.0 and MossTTSNano makes fewer",
         "apply_chat_template": "a prompt without its turns is none that the model knows",
         "truncation": "a prompt that is cut is another prompt: shorten `text` or `reference`",
     }
