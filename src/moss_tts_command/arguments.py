@@ -77,6 +77,8 @@ examples:
   moss-tts "Hello there."
   moss-tts "Hello there." -o hello.wav --reference voice.wav --duration 2
   moss-tts --text-file story.txt -o story.flac --model OpenMOSS-Team/MOSS-TTS --device cuda
+  moss-tts --text-file book.txt -o book.mp3 --reference anna.safetensors --timings book.srt
+  moss-tts --script play.txt -o play.mp3 --reference anna.wav --reference ben.wav
   echo "Hello there." | moss-tts -o hello.wav
   moss-tts speak "upload" -o upload.wav
 
@@ -190,7 +192,13 @@ class _ShowVersion(argparse.Action):
 def _add_speak(parser: argparse.ArgumentParser) -> None:
     said = parser.add_mutually_exclusive_group()
     said.add_argument("text", nargs="?", help="what to say; standard input if neither this nor --text-file is given")
-    said.add_argument("--text-file", help="file with what to say, - for standard input")
+    said.add_argument(
+        "--text-file", help="file with what to say, - for standard input; a long one is said piece by piece"
+    )
+    said.add_argument(
+        "--script",
+        help="file of a dialogue, [S1] ... [S2] ... or lines of `name: text`; a --reference for each speaker",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -205,6 +213,15 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="recording of the voice to clone, file or URL, or file of a voice; given again for the further speakers of a dialogue",
     )
+    parser.add_argument(
+        "--mode",
+        choices=("clone", "continuation", "anchored"),
+        help="how a long text keeps the voice; anchored by default",
+    )
+    parser.add_argument(
+        "--timings", action="append", type=Path, help="srt, vtt or json file of what is said when in a long text"
+    )
+    parser.add_argument("--restart", action="store_true", help="begin a long text anew that another run began")
     parser.add_argument("--language", help='name of the language, for example "English"')
     parser.add_argument("--duration", type=_duration, help="length wanted, in seconds")
     parser.add_argument("--seed", type=_seed, help="seed of the sampling; another one each time by default")

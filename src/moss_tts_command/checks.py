@@ -28,6 +28,7 @@ from .arguments import SUITE_OPTIONS
 # As `transformers_moss_tts.audio_io.save_audio` writes.
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 VOICE_SUFFIX = ".safetensors"
+TIMING_SUFFIXES = (".srt", ".vtt", ".json")
 # Bytes of the name of a file that is named after a text.
 _LONGEST_STEM = 40
 _MOST_NAMES = 1000
@@ -48,6 +49,7 @@ def check(args: argparse.Namespace) -> None:
 
 def _check_speak(args: argparse.Namespace) -> None:
     _check_text(args)
+    _check_long(args)
     references = [name for name in args.reference or [] if not is_remote(name)]
     for name in references:
         _check_file(name, "--reference")
@@ -60,7 +62,23 @@ def _check_speak(args: argparse.Namespace) -> None:
         raise ValueError(f"`--output` is the reference {str(args.output)!r}, which would be lost: give another name.")
 
 
+def _check_long(args: argparse.Namespace) -> None:
+    """Options of long texts."""
+    for path in args.timings or []:
+        _check_output(path, TIMING_SUFFIXES, "--timings")
+    is_long = args.script is not None or args.mode or args.timings or args.restart
+    if is_long and args.duration is not None:
+        raise ValueError("`--duration` is of a short text: leave it out for a long one and for a script.")
+    if args.script is None and args.mode and len(args.reference or []) > 1:
+        raise ValueError("`--mode` is of one voice: give one `--reference`, or a `--script` of several speakers.")
+    if args.script is not None and args.mode:
+        raise ValueError("`--mode` is of a long text: leave it out for a script.")
+
+
 def _check_text(args: argparse.Namespace) -> None:
+    if args.script is not None:
+        _check_file(args.script, "--script")
+        return
     if args.text_file not in (None, "-"):
         _check_file(args.text_file, "--text-file")
         return
@@ -88,8 +106,8 @@ def _is_file(text: str) -> bool:
 
 def _free_name(args: argparse.Namespace) -> Path:
     """A wav file in the present folder that is not there yet, named after the text or its file."""
-    is_file = args.text_file not in (None, "-")
-    words = re.findall(r"[^\W_]+", (Path(args.text_file).stem if is_file else args.text or "").lower())
+    file = args.script or args.text_file
+    words = re.findall(r"[^\W_]+", ((args.text or "") if file in (None, "-") else Path(file).stem).lower())
     stem = ""
     for word in words:
         if len(f"{stem}-{word}".encode()) > _LONGEST_STEM:
@@ -206,13 +224,13 @@ def _check_file(name: str, option: str) -> None:
     raise ValueError(f"The file of `{option}` is {kind}: {name!r}.")
 
 
-def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+def _check_output(path: Path, suffixes: tuple[str, ...], option: str = "--output") -> None:
     _check_writable(path)
     if path.is_dir():
-        raise ValueError(f"`--output` is the folder {str(path)!r}: give the name of a file in it.")
+        raise ValueError(f"`{option}` is the folder {str(path)!r}: give the name of a file in it.")
     if path.suffix.lower() not in suffixes:
         one_of = "one of " if len(suffixes) > 1 else ""
-        raise ValueError(f"`--output` must end with {one_of}{', '.join(suffixes)}, got {str(path)!r}.")
+        raise ValueError(f"`{option}` must end with {one_of}{', '.join(suffixes)}, got {str(path)!r}.")
 
 
 def _check_writable(path: Path) -> None:
@@ -229,4 +247,4 @@ def _check_writable(path: Path) -> None:
         raise ValueError(f"`--output` {str(path)!r} cannot be written: {error.strerror}.") from error
 
 
-__all__ = ["AUDIO_SUFFIXES", "VOICE_SUFFIX", "check", "is_remote"]
+__all__ = ["AUDIO_SUFFIXES", "TIMING_SUFFIXES", "VOICE_SUFFIX", "check", "is_remote"]

@@ -35,6 +35,7 @@ from ..utils.devices import find_device, use_threads
 from ..utils.playing import play
 from ..utils.speed import describe_speed
 from ..utils.text_files import decode_text, read_text
+from .long_speech import is_long, run_long
 
 
 # Sampling rate at which references are checked, in Hz.
@@ -74,10 +75,15 @@ def run(args: Namespace) -> None:
     settings = read_settings(name)
     voices = _check_references(args.reference or [], settings)
     language = args.language or next((voice.language for voice in voices if voice.language), None)
-    settings.abilities.check(settings.name, text, language, len(args.reference or []))
+    # The turns of a script are said one by one where a model knows no dialogue.
+    num_references = len(args.reference or []) if args.script is None else 0
+    settings.abilities.check(settings.name, text if args.script is None else None, language, num_references)
     _check_duration(args, settings)
     model, processor = load_generator(name, args.device)
     use_threads(model, args.threads)
+    if is_long(args, text):
+        run_long(args, text, model, processor)
+        return
     inputs = processor(text=text, reference=args.reference, language=language, duration_seconds=args.duration)
     frames = None if args.duration is None else round(args.duration * processor.frame_rate)
     options: dict[str, Any] = settings_of(voices) | {
@@ -146,8 +152,8 @@ def _check_duration(args: Namespace, settings: GeneratorSettings) -> None:
 def _text(args: Namespace) -> str:
     if args.text is not None:
         text = args.text
-    elif args.text_file not in (None, "-"):
-        text = read_text(args.text_file)
+    elif (file := args.script or args.text_file) not in (None, "-"):
+        text = read_text(file)
     else:
         # Bytes where there are some: in the C locale Python takes any for text.
         stream = getattr(sys.stdin, "buffer", None)

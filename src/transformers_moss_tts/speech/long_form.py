@@ -134,6 +134,7 @@ def speak_long(
     _check_seconds(stretch_seconds=stretch_seconds, sentence_pause=sentence_pause, paragraph_pause=paragraph_pause)
     voices = {} if voice is None else {None: GivenVoice.of(voice, processor)}
     said = text_of(text)
+    processor.abilities.check(processor.model_name, said, language, len(voices))
     stretches = plan_stretches(said, stretch_seconds, sentence_pause, paragraph_pause, language)
     reader = Reader(
         model,
@@ -198,6 +199,7 @@ def speak_dialogue(
     _check_seconds(stretch_seconds=stretch_seconds, turn_pause=turn_pause)
     turns = read_script(script)
     assigned = assign_voices(turns, voices)
+    processor.abilities.check(processor.model_name, " ".join(turn.text for turn in turns), language, 1)
     given: dict[str | None, GivenVoice] = {name: GivenVoice.of(voice, processor) for name, voice in assigned.items()}
     stretches = [stretch for turn in turns for stretch in _stretches_of(turn, stretch_seconds, turn_pause, language)]
     if processor.variant.has_dialogues:

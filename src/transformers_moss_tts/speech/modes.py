@@ -85,7 +85,7 @@ class GivenVoice:
             voice, words = voice
         if (kept := as_voice(voice)) is None:
             # Its length and its codec are checked as those of any reference.
-            processor(text="a", reference=voice)
+            processor(text="1", reference=voice)
             (codes,) = processor.encode_audio([voice])
             return cls(codes, _said(words, codes, processor))
         kept.check_codec(processor.audio_tokenizer, processor.model_config)
