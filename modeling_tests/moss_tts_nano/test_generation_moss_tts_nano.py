@@ -120,6 +120,14 @@ def test_one_voice_at_a_time(processor):
     assert processor(text=["Hi.", "Hello."], reference=[voice, None])["input_ids"].shape[0] == 2
 
 
+def test_a_script_has_one_speaker(processor):
+    voice = torch.zeros(3, 6, dtype=torch.long)
+    expected = processor(text="One two.", reference=voice)["input_ids"]
+    assert torch.equal(processor(script="[S1] One two.", voices=[voice])["input_ids"], expected)
+    with pytest.raises(ValueError, match="speaks with one voice"):
+        processor(script="[S1] One. [S2] Two.")
+
+
 @pytest.mark.parametrize("codes", [torch.full((3, 6), 32), torch.full((3, 4), 33), torch.full((3, 3), -1)])
 def test_codes_that_are_none(processor, codes):
     with pytest.raises(ValueError, match="between 0 and 31"):

@@ -21,7 +21,7 @@ from .messages import Audio
 from .voice import as_voice
 
 
-_SPEAKER = re.compile(r"\[S([1-9]\d?)\]")
+SPEAKER = re.compile(r"\[S([1-9]\d?)\]")
 
 # A recording of a speaker, or the recording and what it says.
 VoiceOfSpeaker = Audio | tuple[Audio, str]
@@ -57,7 +57,7 @@ def read_dialogue(
     """
     if not isinstance(script, str):
         raise TypeError(f"`script` must be a string, one dialogue, got {type(script).__name__}.")
-    speakers = {int(number) for number in _SPEAKER.findall(script)}
+    speakers = {int(number) for number in SPEAKER.findall(script)}
     if not speakers:
         raise ValueError("`script` names no speaker: put [S1], [S2], ... before what each of them says.")
     given = _by_number(voices)
@@ -97,7 +97,7 @@ def _by_number(voices: Mapping[str, VoiceOfSpeaker | None] | list | None) -> dic
         )
     numbers = {}
     for speaker, voice in voices.items():
-        match = _SPEAKER.fullmatch(f"[{str(speaker).strip('[]')}]")
+        match = SPEAKER.fullmatch(f"[{str(speaker).strip('[]')}]")
         if match is None:
             raise ValueError(f"`voices` are of speakers such as 'S1', got {speaker!r}.")
         if voice is not None:

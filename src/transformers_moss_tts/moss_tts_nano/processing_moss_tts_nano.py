@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..moss_tts.dialogue import SPEAKER
 from ..moss_tts.frame_processing import FrameProcessor
-from ..moss_tts.messages import Audio
+from ..moss_tts.messages import Audio, Message
 from ..moss_tts.prompt import JoinedText, PromptEncoder, UserText, check_characters
 from ..moss_tts.text_normalization import NormalizedText
 from .chunking_moss_tts_nano import pause_after, split_into_chunks
@@ -109,6 +110,17 @@ class MossTTSNanoProcessor(FrameProcessor):
     def _new_encoder(self, tokenizer: PreTrainedTokenizerBase, special_ids: Iterable[int]) -> PromptEncoder:
         kind = SentencePieceEncoder if hasattr(tokenizer, "encode_text") else PromptEncoder
         return kind(tokenizer, special_ids)
+
+    def _conversations_of_script(self, script: str, *args: Any) -> tuple[list[list[Message]], str]:
+        conversations, mode = super()._conversations_of_script(script, *args)
+        if len(set(SPEAKER.findall(script))) > 1:
+            raise ValueError(
+                "MOSS-TTS-Nano speaks with one voice: say what each speaker says in a call of its own, as `speak_dialogue` does."
+            )
+        # It has not learned the marks, and would read them aloud.
+        user = conversations[0][0]
+        user["text"] = SPEAKER.sub("", user["text"]).strip()
+        return conversations, mode
 
     def _encode_references(
         self, references: list, sampling_rate: int | None, known: dict[Any, torch.LongTensor]
