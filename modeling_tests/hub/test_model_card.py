@@ -3,10 +3,12 @@
 import json
 import re
 import runpy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
@@ -124,6 +126,20 @@ def test_bundled_models_are_named_as_such(generator, adapter):
     assert card.data.base_model is None and card.data.get("base_model_relation") is None
 
 
+def test_a_card_says_for_whom_it_is_and_how_it_sounds(generator, tmp_path):
+    shutil.copytree(generator, tmp_path / "model")
+    facts = replace(FACTS, audience="For tests.", comparison="Far behind.", recordings={"speech.ogg": "Hello there."})
+    with pytest.raises(ValueError, match=r"has no speech\.ogg"):
+        render_model_card(tmp_path / "model", facts)
+    (tmp_path / "model" / "speech.ogg").touch()
+    card = render_model_card(tmp_path / "model", facts).text
+    assert "For tests." in card and "[Hello there.](speech.ogg)" in card and "Far behind." in card
+    plain = render_model_card(generator, FACTS).text
+    assert not any(words in plain for words in ("For whom", "Hear it", "Beside the released models"))
+    # There is no release to install.
+    assert "pip install ." in plain and "pypi" not in plain
+
+
 def test_a_card_says_when_no_import_is_needed(generator, tmp_path):
     assert (generator / "moss_tts_plugin.py").exists()
     assert "trust_remote_code" in render_model_card(generator, FACTS).text
@@ -224,6 +240,8 @@ def test_cards_that_are_shipped_are_rendered_and_valid(path):
     assert shipped.data.eval_results and all(isinstance(r.metric_value, float) for r in shipped.data.eval_results)
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", shipped.text):
         assert (path.parent / picture).is_file()
+    assert soundfile.info(path.parent / "speech.ogg").duration > 1
+    assert facts.audience and facts.comparison
     json.dumps(shipped.data.to_dict())
 
 

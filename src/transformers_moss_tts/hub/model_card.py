@@ -116,6 +116,12 @@ class ModelCardFacts:
             Limits of the model: what it cannot do.
         repo_id (`str`, *optional*):
             Name of the repository on the Hub.
+        audience (`str`, *optional*):
+            Description of for whom the model is, and for whom not.
+        comparison (`str`, *optional*):
+            Description of where the model stands beside others.
+        recordings (`dict[str, str]`, *optional*):
+            What recordings of the model say, by their paths in the repository.
         tags, datasets (`list[str]`, *optional*):
             Tags and data sets, as in the Hub's metadata.
         base_model, base_model_relation (`str`, *optional*):
@@ -137,6 +143,9 @@ class ModelCardFacts:
     training_procedure: str
     limits: str
     repo_id: str | None = None
+    audience: str | None = None
+    comparison: str | None = None
+    recordings: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     datasets: list[str] | None = None
     base_model: str | None = None
@@ -173,13 +182,17 @@ def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> Model
             Facts that the folder does not hold.
 
     Raises:
-        ValueError: if the folder is none of these, or a picture is not in it.
+        ValueError: if the folder is none of these, or a picture or recording is not in it.
     """
     folder = Path(folder)
     described = _describe(folder)
     task = _PIPELINE_TAGS[described["kind"]]
-    pictures = [*facts.training_plots, *(path for evaluation in facts.evaluations for path in evaluation.plots)]
-    if missing := [path for path in pictures if not (folder / path).is_file()]:
+    shown = [
+        *facts.recordings,
+        *facts.training_plots,
+        *(path for evaluation in facts.evaluations for path in evaluation.plots),
+    ]
+    if missing := [path for path in shown if not (folder / path).is_file()]:
         raise ValueError(f"{folder} has no {', '.join(missing)}, which the card shows.")
     is_adapter = "adapter" in described["kind"]
     base_model = facts.base_model or described.get("base_model")
@@ -201,9 +214,8 @@ def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> Model
     )
     if data.eval_results is None:
         data.pop("model_name")
-    return ModelCard.from_template(
-        data, template_path=str(TEMPLATE), facts=facts, model=described | {"base_model": base_model}
-    )
+    described |= {"base_model": base_model}
+    return ModelCard.from_template(data, template_path=str(TEMPLATE), facts=facts, model=described)
 
 
 def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:
