@@ -27,6 +27,10 @@ def rotary_embedding(positions: torch.Tensor, head_dim: int, max_period: float) 
 
 def apply_rotary_embedding(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotates neighbouring pairs of features (the interleaved layout) in float32."""
+    if states.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_grad_enabled():
+        # The same as one product, where the calls of many small ones would take the time.
+        pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(states.dtype)
     real, imaginary = states.float().unflatten(-1, (-1, 2)).unbind(-1)
     rotated = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
     return rotated.flatten(-2).to(states.dtype)

@@ -21,13 +21,85 @@ from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .stages_moss_audio_tokenizer import transformer_stages
 
 
+# Longest chunk, in frames, whose keys and values are written in their places, and nothing else is moved. Room for more would be read
+# with every chunk.
+_FRAMES_IN_PLACE = 4
+
+
+class ChunkPlaces:
+    """
+    Where the keys and values of a chunk go in the buffers of one stage's layers, which are rings: position `p` of a stream lies in
+    slot `p` modulo their size.
+
+    Args:
+        window (`int`): positions that a query sees, itself included.
+        size (`int`): number of slots.
+        num_new (`int`): number of positions of the chunk.
+        past_lengths (`torch.LongTensor` of shape `(batch_size,)`): positions that each stream has seen before.
+        lengths (`torch.LongTensor` of shape `(batch_size,)`): positions of the chunk that each stream remembers.
+        in_order (`bool`): whether attention needs the keys one after the other.
+
+    Attributes:
+        is_in_place (`bool`): whether queries look at the ring itself; else at the last `window - 1` positions and the chunk, one
+            after the other.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        size: int,
+        num_new: int,
+        past_lengths: torch.Tensor,
+        lengths: torch.Tensor | None,
+        in_order: bool,
+    ):
+        device = past_lengths.device
+        # What the positions of the chunk that are not remembered write over is out of every later query's sight.
+        self.is_in_place = not in_order and num_new <= size - (window - 1)
+        slots = torch.arange(size, device=device)
+        if self.is_in_place:
+            new = past_lengths[:, None] + torch.arange(num_new, device=device)
+            self.slots = new % size
+            positions = _positions_in(slots, new[:, -1:], size)[:, None]
+            # Of shape (batch_size, num_new, size): which slots a query sees.
+            self.is_seen = (positions >= 0) & (positions <= new[..., None]) & (positions > new[..., None] - window)
+            return
+        first = past_lengths[:, None] - (window - 1)
+        self.order = (first + torch.arange(window - 1, device=device)) % size
+        last = past_lengths + (num_new if lengths is None else lengths) - 1
+        # What is older than the window is not needed any more, so that anything may stand in its place.
+        self.kept = (_positions_in(slots, last[:, None], size) - first).clamp(min=0)
+
+    def update(self, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Writes the keys or values of a chunk to a ring, and returns what its queries look at."""
+        if self.is_in_place:
+            if len(past) == 1:
+                return past.index_copy_(2, self.slots[0], new)
+            return past.scatter_(2, self.slots[:, None, :, None].expand(new.shape), new)
+        full = torch.cat([_select(past, self.order), new], dim=2)
+        past.copy_(_select(full.detach(), self.kept))
+        return full
+
+
+def _positions_in(slots: torch.Tensor, last: torch.Tensor, size: int) -> torch.Tensor:
+    """The latest position up to `last` that lies in each slot of a ring; below 0 where there was none."""
+    return last - (last - slots) % size
+
+
+def _select(states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Positions `(batch_size, positions)` of states `(batch_size, num_heads, length, head_dim)`."""
+    if len(states) == 1:
+        return states.index_select(2, index[0])
+    return states.gather(2, index[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
+
+
 class MossAudioTokenizerCache:
     """
-    What a batch of streams remembers between chunks: the last `window - 1` keys and values of every attention layer and
+    What a batch of streams remembers between chunks: the last keys and values of every attention layer, at least `window - 1`, and
     the number of frames that each stream has seen. The caller holds it; the model keeps no state, so any number of streams
-    can share one model. Buffers are allocated once and written in place, which keeps shapes and addresses static for
-    `torch.compile`. (transformers' own sliding window layers count one length for the whole batch; here streams start
-    and end at different times.)
+    can share one model. Buffers are rings that are allocated once and written in place, which moves nothing from chunk to chunk and
+    keeps shapes and addresses static for `torch.compile`. (transformers' own sliding window layers count one length for the whole
+    batch; here streams start and end at different times.)
 
     Args:
         config ([`MossAudioTokenizerConfig`]):
@@ -61,16 +133,20 @@ class MossAudioTokenizerCache:
         self.batch_size = batch_size
         self.layer_shapes = self.expected_layer_shapes(config, part)
         self.num_frames = torch.zeros(batch_size, dtype=torch.long, device=device)
-        self.keys = [torch.zeros(batch_size, *shape, dtype=dtype, device=device) for shape in self.layer_shapes]
+        self.keys = [
+            torch.zeros(batch_size, heads, size, width, dtype=dtype, device=device)
+            for heads, size, width in self.layer_shapes
+        ]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
 
     @staticmethod
     def expected_layer_shapes(config: MossAudioTokenizerConfig, part: str) -> list[tuple[int, int, int]]:
-        """`(num_heads, window - 1, head_dim)` of every attention layer of one half of the codec."""
+        """`(num_heads, positions, head_dim)` of the buffers of every attention layer of one half of the codec."""
         shapes = []
         for stage in transformer_stages(config, part):
             heads, width = stage["kwargs"]["num_heads"], stage["kwargs"]["d_model"]
-            shapes += [(heads, stage["window"] - 1, width // heads)] * stage["kwargs"]["num_layers"]
+            size = stage["window"] - 1 + _FRAMES_IN_PLACE * stage["steps_per_frame"]
+            shapes += [(heads, size, width // heads)] * stage["kwargs"]["num_layers"]
         return shapes
 
     @property
@@ -101,24 +177,39 @@ class MossAudioTokenizerCache:
                 "`model.init_cache` after moving the model."
             )
 
+    def places(
+        self,
+        layer_idx: int,
+        window: int,
+        steps_per_frame: int,
+        num_new: int,
+        frame_lengths: torch.Tensor | None,
+        in_order: bool,
+    ) -> ChunkPlaces:
+        """
+        Where a chunk goes in the layers of a stage.
+
+        Args:
+            layer_idx (`int`): one of the layers.
+            window (`int`): positions that their queries see.
+            steps_per_frame (`int`): number of their positions that a frame has.
+            num_new (`int`): number of positions of the chunk.
+            frame_lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*): frames of the chunk that each stream remembers;
+                all by default.
+            in_order (`bool`): whether attention needs the keys one after the other.
+        """
+        lengths = None if frame_lengths is None else frame_lengths * steps_per_frame
+        size = self.layer_shapes[layer_idx][1]
+        return ChunkPlaces(window, size, num_new, self.num_frames * steps_per_frame, lengths, in_order)
+
     def update(
-        self, layer_idx: int, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor | None
+        self, layer_idx: int, keys: torch.Tensor, values: torch.Tensor, places: ChunkPlaces
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Appends the keys and values of a chunk, shape `(batch_size, num_heads, chunk, head_dim)`, and returns the cached
-        ones followed by them. Of stream `i` only the first `lengths[i]` new positions are remembered (`None`: all).
+        Remembers the keys and values of a chunk, shape `(batch_size, num_heads, chunk, head_dim)`, in their places, and returns
+        those that its queries look at.
         """
-        return self._append(self.keys[layer_idx], keys, lengths), self._append(self.values[layer_idx], values, lengths)
-
-    @staticmethod
-    def _append(past: torch.Tensor, new: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        full = torch.cat([past, new], dim=2)
-        if lengths is None:
-            past.copy_(full[:, :, new.shape[2] :].detach())
-            return full
-        kept = lengths[:, None] + torch.arange(past.shape[2], device=past.device)
-        past.copy_(full.detach().gather(2, kept[:, None, :, None].expand(past.shape)))
-        return full
+        return places.update(self.keys[layer_idx], keys), places.update(self.values[layer_idx], values)
 
     def reset(self, streams: torch.Tensor | list[int] | None = None) -> None:
         """Forgets `streams` (indices or a boolean mask; all of them by default), so that new ones start."""
@@ -126,4 +217,4 @@ class MossAudioTokenizerCache:
         self.num_frames[slice(None) if streams is None else streams] = 0
 
 
-__all__ = ["MossAudioTokenizerCache"]
+__all__ = ["ChunkPlaces", "MossAudioTokenizerCache"]

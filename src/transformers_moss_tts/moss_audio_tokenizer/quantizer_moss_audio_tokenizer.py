@@ -141,10 +141,22 @@ class MossAudioTokenizerResidualLFQ(nn.Module):
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Quantized states `(batch_size, output_dim, frames)` of codes `(num_quantizers, batch_size, frames)`."""
         with torch.autocast(codes.device.type, enabled=False):
-            quantized = self.quantizers[0].decode(codes[0])
-            for quantizer, part_codes in zip(self.quantizers[1:], codes[1:]):
-                quantized = quantized + quantizer.decode(part_codes)
-            return self.output_proj(quantized)
+            quantizers = self.quantizers[: len(codes)]
+            if all(type(quantizer.out_proj).__base__ is NormalizedProjection for quantizer in quantizers):
+                return self.output_proj(self._decode_at_once(quantizers, codes))
+            return self.output_proj(sum(quantizer.decode(part) for quantizer, part in zip(quantizers, codes)))
+
+    @staticmethod
+    def _decode_at_once(quantizers: nn.ModuleList, codes: torch.Tensor) -> torch.Tensor:
+        """The sum of what all codebooks add, as one product: for a frame, the calls of many small ones take the time."""
+        chosen = [quantizer.codebook(part) for quantizer, part in zip(quantizers, codes)]
+        weights = [quantizer.out_proj.parametrizations.weight for quantizer in quantizers]
+        magnitude = torch.stack([weight.original0[..., 0] for weight in weights])
+        direction = torch.stack([weight.original1[..., 0] for weight in weights])
+        # Of shape (codebooks, width, codebook_dim).
+        weight = direction * (magnitude / direction.norm(dim=2, keepdim=True))
+        bias = torch.stack([quantizer.out_proj.bias for quantizer in quantizers]).sum(0)
+        return nn.functional.linear(torch.cat(chosen, dim=-1), weight.transpose(0, 1).flatten(1), bias).transpose(1, 2)
 
 
 __all__ = ["MossAudioTokenizerResidualLFQ"]

@@ -21,21 +21,27 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..modules.rotary import apply_rotary_embedding, rotary_embedding
-from .cache_moss_audio_tokenizer import MossAudioTokenizerCache
+from .cache_moss_audio_tokenizer import ChunkPlaces, MossAudioTokenizerCache
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
-from .windowed_attention import AttentionBlock, plan_attention_blocks, windowed_attention
+from .windowed_attention import (
+    AttentionBlock,
+    attention_over_ring,
+    needs_keys_in_order,
+    plan_attention_blocks,
+    windowed_attention,
+)
 
 
 class MossAudioTokenizerLayerScale(nn.Module):
-    """Learned scale of a residual branch (arXiv 2103.17239)."""
+    """Adds a residual branch, with a learned scale (arXiv 2103.17239)."""
 
     def __init__(self, channels: int, initial_scale: float):
         super().__init__()
         self.initial_scale = initial_scale
         self.scale = nn.Parameter(torch.full((channels,), float(initial_scale)))
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.scale * hidden_states
+    def forward(self, branch: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
+        return torch.addcmul(hidden_states, self.scale, branch)
 
 
 def eager_attention_forward(
@@ -85,15 +91,15 @@ class MossAudioTokenizerAttention(nn.Module):
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         blocks: list[AttentionBlock],
         layer_past: MossAudioTokenizerCache | None = None,
-        lengths: torch.Tensor | None = None,
+        places: ChunkPlaces | None = None,
     ) -> torch.Tensor:
         in_proj, out_proj = self._projections()
         projected = in_proj(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
-        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
-        query = apply_rotary_embedding(query, *position_embeddings)
-        key = apply_rotary_embedding(key, *position_embeddings)
+        projected = projected.permute(2, 0, 3, 1, 4)
+        query, key = apply_rotary_embedding(projected[:2], *position_embeddings).unbind(0)
+        value = projected[2]
         if layer_past is not None:
-            key, value = layer_past.update(self.layer_idx, key, value, lengths)
+            key, value = layer_past.update(self.layer_idx, key, value, places)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -137,8 +143,8 @@ class MossAudioTokenizerTransformerLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor, **attention_kwargs) -> torch.Tensor:
         attended = self.self_attn(self.norm1(hidden_states), **attention_kwargs)
-        hidden_states = hidden_states + self.layer_scale_1(attended)
-        return hidden_states + self.layer_scale_2(self.mlp(self.norm2(hidden_states)))
+        hidden_states = self.layer_scale_1(attended, hidden_states)
+        return self.layer_scale_2(self.mlp(self.norm2(hidden_states)), hidden_states)
 
 
 class MossAudioTokenizerV2TransformerLayer(MossAudioTokenizerTransformerLayer):
@@ -176,19 +182,9 @@ class MossAudioTokenizerTransformer(nn.Module):
         frame_lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
-        past_lengths = lengths = None
         if cache is not None:
-            past_lengths = cache.num_frames.to(hidden_states.device) * self.steps_per_frame
-            positions = positions + past_lengths[:, None]
-            lengths = None if frame_lengths is None else frame_lengths * self.steps_per_frame
-        blocks = plan_attention_blocks(
-            hidden_states.shape[1],
-            self.window,
-            self.config._attn_implementation,
-            hidden_states.dtype,
-            hidden_states.device,
-            past_lengths,
-        )
+            positions = positions + (cache.num_frames * self.steps_per_frame).to(positions.device)[:, None]
+        blocks, places = self._plan(hidden_states, cache, frame_lengths)
         position_embeddings = rotary_embedding(positions, self.head_dim, self.max_period)
         for layer in self.layers:
             hidden_states = layer(
@@ -197,9 +193,29 @@ class MossAudioTokenizerTransformer(nn.Module):
                 blocks=blocks,
                 # By this name transformers leaves a cache out of gradient checkpointing, in every version.
                 layer_past=cache,
-                lengths=lengths,
+                places=places,
             )
         return hidden_states
+
+    def _plan(
+        self,
+        hidden_states: torch.Tensor,
+        cache: MossAudioTokenizerCache | None,
+        frame_lengths: torch.Tensor | None,
+    ) -> tuple[list[AttentionBlock], ChunkPlaces | None]:
+        """Which keys the queries of all layers look at, and where the chunk of a stream is remembered."""
+        num_queries, implementation = hidden_states.shape[1], self.config._attn_implementation
+        dtype, device = hidden_states.dtype, hidden_states.device
+        places = past_lengths = None
+        if cache is not None:
+            # Gradients do not go through buffers.
+            in_order = needs_keys_in_order(implementation) or torch.is_grad_enabled()
+            first = self.layers[0].self_attn.layer_idx
+            places = cache.places(first, self.window, self.steps_per_frame, num_queries, frame_lengths, in_order)
+            if places.is_in_place:
+                return attention_over_ring(places.is_seen, implementation, cache.dtype), places
+            past_lengths = (cache.num_frames * self.steps_per_frame).to(device)
+        return plan_attention_blocks(num_queries, self.window, implementation, dtype, device, past_lengths), places
 
 
 class MossAudioTokenizerProjectedTransformer(nn.Module):

@@ -58,7 +58,7 @@ def plan_attention_blocks(
     if past_lengths is not None:
         slots = torch.arange(num_past + num_queries, device=device)
         is_real = slots >= num_past - past_lengths[:, None]
-    if is_flash_attention_requested(requested_attention_implementation=attn_implementation):
+    if needs_keys_in_order(attn_implementation):
         return [AttentionBlock(slice(0, num_queries), slice(0, num_past + num_queries), is_real)]
 
     blocks, masks = [], {}
@@ -83,6 +83,28 @@ def plan_attention_blocks(
             masks[shape] = mask
         blocks.append(AttentionBlock(slice(start, stop), key, masks[shape]))
     return blocks
+
+
+def needs_keys_in_order(attn_implementation: str) -> bool:
+    """Whether an implementation knows windows by the order of the keys alone, and takes no mask."""
+    return is_flash_attention_requested(requested_attention_implementation=attn_implementation)
+
+
+def attention_over_ring(is_seen: torch.Tensor, attn_implementation: str, dtype: torch.dtype) -> list[AttentionBlock]:
+    """
+    One block of queries that look at the slots of a ring.
+
+    Args:
+        is_seen (`torch.BoolTensor` of shape `(batch_size, num_queries, num_slots)`): which slots each query sees.
+        attn_implementation (`str`): the model's attention implementation, not flash attention.
+        dtype (`torch.dtype`): type of the queries.
+    """
+    mask = is_seen[:, None]
+    if attn_implementation in ("eager", "sdpa"):
+        # Added to the scores; once here, and not in every layer.
+        least = torch.finfo(dtype).min if attn_implementation == "eager" else float("-inf")
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, least)
+    return [AttentionBlock(slice(0, mask.shape[2]), slice(0, mask.shape[3]), mask)]
 
 
 def windowed_attention(
