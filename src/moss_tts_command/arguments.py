@@ -80,6 +80,8 @@ examples:
   moss-tts --text-file book.txt -o book.mp3 --reference anna.safetensors --timings book.srt
   moss-tts --script play.txt -o play.mp3 --reference anna.wav --reference ben.wav
   echo "Hello there." | moss-tts -o hello.wav
+  moss-tts --stream "Hello there."
+  language-model | moss-tts --stream -o - | ffplay -nodisp -
   moss-tts speak "upload" -o upload.wav
 
 {_EXIT_CODES}"""
@@ -237,6 +239,12 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
         type=_threads,
         help="threads of the CPU; by default one for small models, and torch's choice for others",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="play while it is generated; with -o write to the file meanwhile, with `-o -` to the standard output as wav",
+    )
+    parser.add_argument("--raw", action="store_true", help="with `--stream -o -`: samples of 16 bit without a header")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, and nothing is played")
 
 

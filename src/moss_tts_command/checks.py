@@ -55,6 +55,14 @@ def _check_speak(args: argparse.Namespace) -> None:
         _check_file(name, "--reference")
     # Without a name it is played.
     args.is_named = args.output is not None
+    if args.raw and not (args.stream and _is_pipe(args)):
+        raise ValueError("`--raw` is for samples on the standard output: give `--stream -o -` too.")
+    if args.stream:
+        _check_stream(args)
+        if not args.is_named or _is_pipe(args):
+            return
+    elif _is_pipe(args):
+        raise ValueError("`-o -` is for streams: give `--stream` too, or the name of a file.")
     if not args.is_named:
         args.output = _free_name(args)
     _check_output(args.output, AUDIO_SUFFIXES)
@@ -73,6 +81,24 @@ def _check_long(args: argparse.Namespace) -> None:
         raise ValueError("`--mode` is of one voice: give one `--reference`, or a `--script` of several speakers.")
     if args.script is not None and args.mode:
         raise ValueError("`--mode` is of a long text: leave it out for a script.")
+
+
+def _is_pipe(args: argparse.Namespace) -> bool:
+    return args.output is not None and str(args.output) == "-"
+
+
+def _check_stream(args: argparse.Namespace) -> None:
+    if unused := sorted(_given(args) & {"script", "mode", "timings", "restart"}):
+        raise ValueError(f"`--stream` takes no {_names(unused)}: leave one of them out.")
+    if args.quiet and not args.is_named:
+        raise ValueError(
+            "`--quiet` plays nothing: name a file with `--output`, or leave one of `--stream` and `--quiet` out."
+        )
+    if args.duration is not None and args.text is None and args.text_file in (None, "-"):
+        raise ValueError(
+            "`--duration` is of a whole text, and one on the standard input is spoken sentence by sentence: give the text as an "
+            "argument, or leave it out."
+        )
 
 
 def _check_text(args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@
 # limitations under the License.
 """`moss-tts speak`: speaks a text."""
 
+import codecs
 import contextlib
 import sys
 import time
@@ -36,6 +37,7 @@ from ..utils.playing import play
 from ..utils.speed import describe_speed
 from ..utils.text_files import decode_text, read_text
 from .long_speech import is_long, run_long
+from .stream import speak_streaming
 
 
 # Sampling rate at which references are checked, in Hz.
@@ -69,7 +71,8 @@ def run(args: Namespace) -> None:
     """
     # The bar of the frames is the one to watch.
     logging.disable_progress_bar()
-    text, name = _text(args), args.model or bundled_model()
+    name = args.model or bundled_model()
+    text = _written_text() if args.stream and args.text is None and args.text_file in (None, "-") else _text(args)
     # All mistakes are known before the model is loaded, which may take minutes.
     find_device(args.device)
     settings = read_settings(name)
@@ -77,18 +80,23 @@ def run(args: Namespace) -> None:
     language = args.language or next((voice.language for voice in voices if voice.language), None)
     # The turns of a script are said one by one where a model knows no dialogue.
     num_references = len(args.reference or []) if args.script is None else 0
-    settings.abilities.check(settings.name, text if args.script is None else None, language, num_references)
+    said = text if isinstance(text, str) and args.script is None else None
+    settings.abilities.check(settings.name, said, language, num_references)
     _check_duration(args, settings)
     model, processor = load_generator(name, args.device)
     use_threads(model, args.threads)
+    if args.stream:
+        fields = {"reference": args.reference, "language": language, "duration_seconds": args.duration}
+        if isinstance(text, str) and is_long(args, text):
+            text = iter([text])
+        _stream(model, processor, text, args, voices, fields)
+        return
     if is_long(args, text):
         run_long(args, text, model, processor)
         return
     inputs = processor(text=text, reference=args.reference, language=language, duration_seconds=args.duration)
     frames = None if args.duration is None else round(args.duration * processor.frame_rate)
-    options: dict[str, Any] = settings_of(voices) | {
-        name: value for name in ("seed", "max_new_tokens") if (value := getattr(args, name)) is not None
-    }
+    options = _options(args, voices)
     start = time.perf_counter()
     with tqdm(total=frames, unit=" frames", desc="speaking", disable=args.quiet, file=sys.stderr) as bar:
         with _quiet():
@@ -117,6 +125,46 @@ def run(args: Namespace) -> None:
             f"The speech in {str(args.output)!r} did not end {limit} and was cut: raise `--max-new-tokens`, or accept it "
             "with `--allow-cut`."
         )
+
+
+def _options(args: Namespace, voices: list[Voice]) -> dict[str, Any]:
+    """Arguments of `generate`."""
+    given = {name: value for name in ("seed", "max_new_tokens") if (value := getattr(args, name)) is not None}
+    return settings_of(voices) | given
+
+
+def _stream(
+    model: Any, processor: Any, text: str | Iterator[str], args: Namespace, voices: list[Voice], fields: dict[str, Any]
+) -> None:
+    start = time.perf_counter()
+    with _quiet():
+        stream = speak_streaming(model, processor, text, args, _options(args, voices), fields)
+    # What is piped has the standard output to itself.
+    if args.quiet and str(args.output) == "-":
+        return
+    took = time.perf_counter() - start
+    where = "played" if not args.is_named else "piped" if str(args.output) == "-" else str(args.output)
+    print(
+        f"{where}: {stream.seconds:.2f} s of audio in {took:.2f} s, {describe_speed(stream.seconds, took)}, the first after "
+        f"{stream.first_audio:.2f} s, {stream.lead:+.2f} s ahead at the end",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _written_text() -> Iterator[str]:
+    """The standard input, in pieces as they come."""
+    source = getattr(sys.stdin, "buffer", None)
+    if source is None:
+        yield from sys.stdin
+        return
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    try:
+        while data := source.read1():
+            yield decoder.decode(data)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ValueError("The standard input is not UTF-8: convert it first.") from error
 
 
 def _check_references(references: list[str], settings: GeneratorSettings) -> list[Voice]:

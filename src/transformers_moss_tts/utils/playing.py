@@ -13,9 +13,11 @@
 # limitations under the License.
 """Playing a file, with what the machine has."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 
 # Programs that play the file that they are given and end; those of macOS, PulseAudio, PipeWire, ALSA, ffmpeg and SoX.
@@ -26,6 +28,29 @@ _PLAYERS = (
     ("aplay", "-q"),
     ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
     ("play", "-q"),
+)
+
+
+# Programs that play samples from their standard input.
+_STREAM_PLAYERS = (
+    ("pw-cat", "--playback", "--raw", "--rate", "{rate}", "--channels", "{channels}", "--format", "s16", "-"),
+    ("pacat", "--playback", "--raw", "--rate={rate}", "--channels={channels}", "--format=s16le"),
+    ("aplay", "-q", "-t", "raw", "-f", "S16_LE", "-r", "{rate}", "-c", "{channels}"),
+    (
+        "ffplay",
+        "-nodisp",
+        "-autoexit",
+        "-loglevel",
+        "quiet",
+        "-f",
+        "s16le",
+        "-ar",
+        "{rate}",
+        "-ch_layout",
+        "{channels}c",
+        "-",
+    ),
+    ("play", "-q", "-t", "raw", "-e", "signed", "-b", "16", "-r", "{rate}", "-c", "{channels}", "-"),
 )
 
 
@@ -47,4 +72,33 @@ def play(path: str | os.PathLike) -> bool:
     return False
 
 
-__all__ = ["play"]
+@contextlib.contextmanager
+def open_player(sampling_rate: int, num_channels: int) -> Iterator[subprocess.Popen]:
+    """
+    A program that plays what is written to its `stdin`, samples of 16 bit (little endian, channels interleaved), while they come. At
+    the end it plays what it has; where the block fails it is stopped.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for program, *options in _STREAM_PLAYERS:
+        found = shutil.which(program)
+        if found is not None:
+            break
+    else:
+        programs = ", ".join(program for program, *_ in _STREAM_PLAYERS)
+        raise ValueError(f"There is no program that plays streams ({programs}): give `-o FILE`, or `-o -` for a pipe.")
+    options = [option.format(rate=sampling_rate, channels=num_channels) for option in options]
+    player = subprocess.Popen([found, *options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        yield player
+        player.stdin.close()
+        player.wait()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            player.stdin.close()
+        player.kill()
+        player.wait()
+
+
+__all__ = ["open_player", "play"]
