@@ -199,7 +199,7 @@ def save_audio(audio: np.ndarray | torch.Tensor, path: str | os.PathLike, sampli
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def _unwrap(audio: AudioInput, rate: Any, limits: AudioLimits) -> tuple[Any, int | None]:
+def _unwrap(audio: Any, rate: Any, limits: AudioLimits) -> tuple[Any, int | None]:
     """The samples `(channels, samples)` of an input and their rate, or the file that it is, without one."""
     if _is_file(audio):
         return audio, None
@@ -249,7 +249,7 @@ def _decoded(decoder: Any, name: str, limits: AudioLimits) -> tuple[torch.Tensor
 
 
 @contextlib.contextmanager
-def _opened(audio: Any, name: str, limits: AudioLimits) -> Iterator[BinaryIO]:
+def _opened(audio: Any, name: str, limits: AudioLimits) -> Iterator[io.BufferedIOBase]:
     """
     The file that a path, URL, data URI, open file or bytes are, at its beginning.
 
@@ -267,7 +267,7 @@ def _opened(audio: Any, name: str, limits: AudioLimits) -> Iterator[BinaryIO]:
     yield io.BytesIO(content)
 
 
-def _content(audio: Any, name: str, limits: AudioLimits) -> bytes:
+def _content(audio: Any, name: str, limits: AudioLimits) -> bytes | bytearray | memoryview:
     if isinstance(audio, bytes | bytearray | memoryview):
         return audio
     if isinstance(audio, str) and (data := _DATA_URI.match(audio)):
@@ -292,11 +292,11 @@ def _content(audio: Any, name: str, limits: AudioLimits) -> bytes:
 
 
 def _of_data_uri(header: str, data: str) -> bytes:
-    data = urllib.parse.unquote_to_bytes(data)
+    content = urllib.parse.unquote_to_bytes(data)
     if not header.lower().endswith(";base64"):
-        return data
+        return content
     try:
-        return base64.b64decode(b"".join(data.split()), validate=True)
+        return base64.b64decode(b"".join(content.split()), validate=True)
     except binascii.Error as error:
         raise ValueError(f"The data URI is not valid base64: {error}.") from error
 

@@ -19,7 +19,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import transformers
 from safetensors import SafetensorError
@@ -44,7 +44,11 @@ from .weight_files import (
 logger = logging.get_logger(__name__)
 
 
-class CheckpointMixin:
+# What the mixin stands before in the bases, for type checkers alone.
+_Model: Any = transformers.PreTrainedModel if TYPE_CHECKING else object
+
+
+class CheckpointMixin(_Model):
     """
     Makes `from_pretrained` raise where transformers only warns: a weight that the checkpoint lacks would be random, and
     one that the model does not know would be dropped. Only safetensors in the checkpoint's own folder are read: a pickle can
@@ -130,7 +134,7 @@ class CheckpointMixin:
             if expected_keys is None:
                 check_size(model, num_weights)
         options = {} if expected_keys is None else {"expected_keys": expected_keys}
-        parent = super(CheckpointMixin, type(model))
+        parent: Any = super(CheckpointMixin, type(model))
         return parent._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **options)
 
     def load_adapter(self, peft_model_id: str | None = None, adapter_name: str | None = None, **kwargs):

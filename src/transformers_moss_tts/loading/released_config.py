@@ -16,10 +16,10 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import bfloat16, float16
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available, logging
 
 from ..utils.atomic_files import replacing
@@ -33,7 +33,11 @@ _EVERYWHERE = ("eager", "sdpa", "flex_attention")
 _SPELLINGS = ("attn_implementation", "_attn_implementation")
 
 
-class ReleasedConfigMixin(RemoteCodeConfigMixin):
+# What the mixin stands before in the bases, for type checkers alone.
+_Config: Any = PreTrainedConfig if TYPE_CHECKING else object
+
+
+class ReleasedConfigMixin(RemoteCodeConfigMixin, _Config):
     """
     For configurations of released checkpoints. The `attn_implementation` of a config.json is a preference, as in the code that
     the releases were made with: [`follow_attention_preference`] applies it where the machine has what it needs. The one that

@@ -20,7 +20,7 @@ the model's sources; here a module goes with the weights that imports the packag
 import os
 import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 MODULE = Path(__file__).with_name("moss_tts_plugin.py")
@@ -59,7 +59,8 @@ class RemoteCodeConfigMixin(RemoteCodeMixin):
         if RemoteCodeMixin._saves_module or _names_missing_code(getattr(self, "auto_map", None), Path(save_directory)):
             self.auto_map = self._auto_map()
             add_module(save_directory)
-        super().save_pretrained(save_directory, **kwargs)
+        parent: Any = super()
+        parent.save_pretrained(save_directory, **kwargs)
 
     @classmethod
     def _auto_map(cls) -> dict[str, str]:

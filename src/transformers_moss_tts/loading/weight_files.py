@@ -98,7 +98,7 @@ def read_pickle(file: str | os.PathLike) -> dict[str, torch.Tensor]:
         with zipfile.ZipFile(file) as archive:
             # A small file could else become any amount of memory.
             is_compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-        weights = None if is_compressed else torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        weights: Any = None if is_compressed else torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, LookupError) as error:
         raise ValueError(f"The file {file!s} was refused: it is damaged, or holds more than weights.") from error
     are_weights = isinstance(weights, dict) and all(

@@ -172,7 +172,7 @@ class ExampleEncoder:
         if "codes" not in plan:
             return plan
         try:
-            codes = _resolved(plan["codes"], fresh)
+            codes: Any = _resolved(plan["codes"], fresh)
             references = plan["reference"] and [_resolved(item, fresh) for item in plan["reference"]]
             encode_sample(self.processor, example | {"codes": codes, "reference": references})
         except (ValueError, TypeError) as error:

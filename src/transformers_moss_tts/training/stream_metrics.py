@@ -13,6 +13,7 @@
 # limitations under the License.
 """Evaluation losses of `Trainer`, stream by stream."""
 
+import numpy as np
 import torch
 from transformers import EvalPrediction
 
@@ -50,7 +51,8 @@ def stream_loss_metrics(prediction: EvalPrediction) -> dict[str, float]:
         Mean cross entropy of the text stream (`loss_text`) and of each codebook (`loss_codebook_1`, ...) over all labels, however
         they were batched.
     """
-    losses, counts = prediction.predictions[:, 0], prediction.predictions[:, 1]
+    kept = np.asarray(prediction.predictions)
+    losses, counts = kept[:, 0], kept[:, 1]
     means = (losses * counts).sum(0) / counts.sum(0).clip(min=1)
     names = ["text", *(f"codebook_{number}" for number in range(1, len(means)))]
     return {f"loss_{name}": float(mean) for name, mean in zip(names, means)}

@@ -20,6 +20,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -92,7 +93,7 @@ def _move_files(source: Path, target: Path) -> None:
             path.unlink()
 
 
-def _whose(name: str) -> tuple[str, str | None] | None:
+def _whose(name: str) -> tuple[str | Any, ...] | None:
     match = _WEIGHTS.fullmatch(name) or _INDEX.fullmatch(name)
     return None if match is None else match.groups()
 

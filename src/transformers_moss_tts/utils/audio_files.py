@@ -17,7 +17,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -138,7 +138,7 @@ class _Reader(io.BufferedReader):
             return self.tell()
 
 
-def decode_file(file: BinaryIO, name: str, limits: AudioLimits) -> Iterator[tuple[np.ndarray, int]]:
+def decode_file(file: io.BufferedIOBase, name: str, limits: AudioLimits) -> Iterator[tuple[np.ndarray, int]]:
     """Decodes a file block by block `(frames, channels)`, after a look at its header."""
     try:
         sound = soundfile.SoundFile(_Reader(file))
@@ -158,7 +158,7 @@ def decode_file(file: BinaryIO, name: str, limits: AudioLimits) -> Iterator[tupl
 
 
 def _decode_with_av(
-    file: BinaryIO, name: str, reason: Exception, limits: AudioLimits
+    file: io.BufferedIOBase, name: str, reason: Exception, limits: AudioLimits
 ) -> Iterator[tuple[np.ndarray, int]]:
     try:
         import av

@@ -151,13 +151,14 @@ class _Download(urllib.request.AbstractHTTPHandler):
 
     def _connection(self, kind: type[http.client.HTTPConnection], host: str, **options) -> http.client.HTTPConnection:
         connection = kind(host, **options)
-        connection._create_connection = self._connect
+        connection._create_connection = self._connect  # type: ignore[attr-defined]
         return connection
 
     def _connect(self, address: tuple[str, int], timeout: float, source_address: None = None) -> socket.socket:
         host, port = address
         # The addresses that were looked at are those that are connected to: a second look-up could give others.
-        found = [info[4] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = [(str(info[4][0]), int(info[4][1])) for info in infos]
         if not self.allow_private_addresses:
             private = next((item[0] for item in found if not _is_public(item[0])), None)
             if private is not None:
@@ -165,7 +166,7 @@ class _Download(urllib.request.AbstractHTTPHandler):
         for number, resolved in enumerate(found, 1):
             try:
                 remaining = max(self.end - time.monotonic(), 0.001)
-                connected = socket.create_connection(resolved[:2], min(timeout, remaining), source_address)
+                connected = socket.create_connection(resolved, min(timeout, remaining), source_address)
             except OSError:
                 if number == len(found):
                     raise

@@ -43,9 +43,8 @@ def fundamental_frequency(waveform: np.ndarray, sampling_rate: int) -> tuple[np.
 
     hop, window = round(_HOP_SECONDS * sampling_rate), round(_WINDOW_SECONDS * sampling_rate)
     waveform = np.pad(np.asarray(waveform, dtype=np.float32), (0, max(0, window - len(waveform))))
-    shape = {"frame_length": window, "hop_length": hop}
-    f0 = librosa.yin(waveform, fmin=_LOWEST, fmax=_HIGHEST, sr=sampling_rate, **shape)
-    frames = librosa.util.frame(np.pad(waveform, window // 2), **shape).T[: len(f0)]
+    f0 = librosa.yin(waveform, fmin=_LOWEST, fmax=_HIGHEST, sr=sampling_rate, frame_length=window, hop_length=hop)
+    frames = librosa.util.frame(np.pad(waveform, window // 2), frame_length=window, hop_length=hop).T[: len(f0)]
     levels = np.sqrt((frames**2).mean(1))
     periods = np.minimum(window - 1, (sampling_rate / f0[: len(frames)]).astype(int))
     is_periodic = [_correlation(frame[:-period], frame[period:]) for frame, period in zip(frames, periods)]

@@ -15,12 +15,14 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
 from ...moss_audio_tokenizer import MossAudioTokenizerModel
+from ...moss_audio_tokenizer.quantizer_moss_audio_tokenizer import MossAudioTokenizerLFQ
 
 
 # Idle steps of an entry that has not met the data yet.
@@ -33,7 +35,7 @@ class _CodebookObserver:
     """Sees which vectors chose which entries."""
 
     def __init__(self, model: MossAudioTokenizerModel):
-        self.quantizers = model.quantizer.quantizers
+        self.quantizers = cast(Sequence[MossAudioTokenizerLFQ], model.quantizer.quantizers)
         self._seen: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(self.quantizers)
 
     @contextlib.contextmanager
@@ -50,9 +52,13 @@ class _CodebookObserver:
                 handle.remove()
 
     @torch.no_grad()
-    def _keep(self, index: int, module: nn.Module, args, output) -> None:
+    def _keep(self, index: int, module: MossAudioTokenizerLFQ, args, output) -> None:
         vectors = module.in_proj(args[0].detach()).transpose(1, 2).flatten(0, 1)
         self._seen[index] = (vectors, output[1].flatten())
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """State that a run goes on from."""
+        raise NotImplementedError
 
     def tensors(self) -> list[torch.Tensor]:
         """State that has to be equal in all processes."""

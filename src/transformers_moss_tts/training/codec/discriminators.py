@@ -47,6 +47,8 @@ class PeriodDiscriminator(nn.Module):
 class STFTDiscriminator(nn.Module):
     """Looks at a complex spectrogram: two-dimensional convolutions, dilated along time."""
 
+    hann: torch.Tensor
+
     def __init__(self, window: int, channels: int = 32):
         super().__init__()
         self.window = window

@@ -14,7 +14,8 @@
 """A start for codecs from the principal components of recordings, instead of random weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,18 +60,18 @@ def initialize_linear(model: MossAudioTokenizerModel, recordings: Sequence[np.nd
         ValueError: if encoder and decoder do not mirror each other, or no recording is as long as a frame.
     """
     config = model.config
-    stages = list(zip(config.encoder_kwargs, reversed(config.decoder_kwargs), strict=False))
-    if len(config.encoder_kwargs) != len(config.decoder_kwargs) or any(
-        _interface(one) != _interface(other)[::-1] for one, other in stages
-    ):
+    encoder, decoder = config.encoder_kwargs or [], config.decoder_kwargs or []
+    stages = list(zip(encoder, reversed(decoder), strict=False))
+    if len(encoder) != len(decoder) or any(_interface(one) != _interface(other)[::-1] for one, other in stages):
         raise ValueError(
             "A linear start needs a decoder that mirrors the encoder. The encoder's stages are "
-            f"{[_interface(stage) for stage in config.encoder_kwargs]}, the decoder's from the end are "
-            f"{[_interface(stage)[::-1] for stage in reversed(config.decoder_kwargs)]}."
+            f"{[_interface(stage) for stage in encoder]}, the decoder's from the end are "
+            f"{[_interface(stage)[::-1] for stage in reversed(decoder)]}."
         )
     vectors = _sample_frames(model, recordings, seed)
     energies = [vectors.pow(2).sum()]
-    for encoder_module, decoder_module in zip(model.encoder, reversed(model.decoder)):
+    pairs: Iterable[tuple[Any, Any]] = zip(model.encoder, reversed(model.decoder))
+    for encoder_module, decoder_module in pairs:
         if hasattr(encoder_module, "patch_size"):
             vectors = encoder_module(vectors)
             continue
@@ -126,7 +127,7 @@ def initialize_codebooks(
             "recordings."
         )
     energy, left = residual.pow(2).sum(), []
-    for quantizer in model.quantizer.quantizers:
+    for quantizer in cast(Sequence[MossAudioTokenizerLFQ], model.quantizer.quantizers):
         _set_codebook_projections(quantizer, residual)
         columns = residual.t()[None]
         latents = quantizer.in_proj(columns)
@@ -205,7 +206,7 @@ def _set_principal(
     return last(first(vectors))
 
 
-def _set_linear(layer: nn.Module, weight: torch.Tensor) -> None:
+def _set_linear(layer: Any, weight: torch.Tensor) -> None:
     """Sets a linear layer to the upper left part of a matrix, which is zero beyond its end."""
     if isinstance(layer, nn.Identity):
         return
@@ -214,7 +215,7 @@ def _set_linear(layer: nn.Module, weight: torch.Tensor) -> None:
     layer.weight.copy_(nn.functional.pad(part, (0, inputs - part.shape[1], 0, outputs - part.shape[0])))
 
 
-def _set_convolution(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+def _set_convolution(layer: Any, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
     """Sets a weight-normalized convolution of width 1. Outputs of zero weights get a direction, so that they can be trained."""
     norms = weight.norm(dim=1, keepdim=True)
     directions = torch.where(norms > 0, weight, torch.ones_like(weight))

@@ -50,18 +50,22 @@ Judgement = list[list[torch.Tensor]]  # of each discriminator: its layers' featu
 
 def discriminator_loss(of_recordings: Judgement, of_decoded: Judgement) -> torch.Tensor:
     """Least-squares loss (arXiv 1611.04076) of the discriminators: 1 for recordings, 0 for what was decoded."""
-    return sum((1 - real[-1]).pow(2).mean() + fake[-1].pow(2).mean() for real, fake in zip(of_recordings, of_decoded))
+    return _sum((1 - real[-1]).pow(2).mean() + fake[-1].pow(2).mean() for real, fake in zip(of_recordings, of_decoded))
 
 
 def adversarial_loss(of_decoded: Judgement) -> torch.Tensor:
     """Least-squares loss of the codec: the squared distance of the scores of decoded audio from 1."""
-    return sum((1 - fake[-1]).pow(2).mean() for fake in of_decoded)
+    return _sum((1 - fake[-1]).pow(2).mean() for fake in of_decoded)
 
 
 def feature_matching_loss(of_recordings: Judgement, of_decoded: Judgement) -> torch.Tensor:
     """Mean absolute difference of the discriminators' features (arXiv 1910.06711)."""
-    return sum(
+    return _sum(
         (real.detach() - fake).abs().mean()
         for reals, fakes in zip(of_recordings, of_decoded)
         for real, fake in zip(reals[:-1], fakes[:-1])
     )
+
+
+def _sum(losses: Iterable[torch.Tensor]) -> torch.Tensor:
+    return sum(losses, start=torch.zeros(()))

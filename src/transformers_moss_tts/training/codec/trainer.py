@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def _default_weights() -> dict[str, float]:
     }
 
 
-def _is_trained(loss: SemanticLoss | None) -> bool:
+def _is_trained(loss: SemanticLoss | None) -> TypeGuard[torch.nn.Module]:
     return isinstance(loss, torch.nn.Module) and any(p.requires_grad for p in loss.parameters())
 
 
@@ -304,7 +305,8 @@ class CodecTrainer:
 
     def _train_step(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
         self.model.train()
-        is_adversarial = self.discriminator is not None and self.step >= self.args.adversarial_start
+        start = self.args.adversarial_start
+        discriminator = None if start is None or self.step < start else self.discriminator
         observing = contextlib.nullcontext() if self.refresher is None else self.refresher.observe()
         with observing, self.accelerator.autocast(), self._quantizer_of_stage():
             outputs = self.model(crops)
@@ -312,10 +314,10 @@ class CodecTrainer:
         losses = self.reconstruction_loss(decoded, crops) | self._codebook_losses(outputs)
         if self.semantic_loss is not None:
             losses["semantic"] = self.semantic_loss(outputs.quantized_states, crops)
-        judged = {}
-        if is_adversarial:
-            judged["discriminator"] = self._train_discriminator(crops, decoded.detach())
-            of_recordings, of_decoded = self.discriminator(crops), self.discriminator(decoded)
+        judged: dict[str, torch.Tensor] = {}
+        if discriminator is not None:
+            judged["discriminator"] = self._train_discriminator(discriminator, crops, decoded.detach())
+            of_recordings, of_decoded = discriminator(crops), discriminator(decoded)
             losses["adversarial"] = adversarial_loss(of_decoded)
             losses["feature_matching"] = feature_matching_loss(of_recordings, of_decoded)
         total = sum(self.args.loss_weights[name] * loss for name, loss in losses.items())
@@ -333,7 +335,7 @@ class CodecTrainer:
     def _codebook_losses(self, outputs: MossAudioTokenizerOutput) -> dict[str, torch.Tensor]:
         if self.args.autoencoder:
             return {}
-        losses = {"commitment": outputs.commitment_loss, "codebook": outputs.codebook_loss}
+        losses: dict[str, Any] = {"commitment": outputs.commitment_loss, "codebook": outputs.codebook_loss}
         if "encoder" in self.args.frozen_parts:
             losses.pop("commitment")
         if "quantizer" in self.args.frozen_parts:
@@ -342,9 +344,11 @@ class CodecTrainer:
             losses["codebook"] = losses["codebook"].detach()
         return losses
 
-    def _train_discriminator(self, crops: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
-        loss = discriminator_loss(self.discriminator(crops), self.discriminator(decoded))
-        self._update(loss, self.discriminator, self.discriminator_optimizer, self.discriminator_schedule)
+    def _train_discriminator(
+        self, discriminator: torch.nn.Module, crops: torch.Tensor, decoded: torch.Tensor
+    ) -> torch.Tensor:
+        loss = discriminator_loss(discriminator(crops), discriminator(decoded))
+        self._update(loss, discriminator, self.discriminator_optimizer, self.discriminator_schedule)
         return loss
 
     def _update(self, loss: torch.Tensor, module, optimizer, schedule) -> None:
@@ -451,7 +455,7 @@ def _hooked(module: torch.nn.Module, hook: Callable) -> Iterator[None]:
         handle.remove()
 
 
-def _project(quantizer: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+def _project(quantizer: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     """Output of a quantizer with infinitely many codes."""
     with torch.autocast(hidden_states.device.type, enabled=False):
         return quantizer.output_proj(quantizer.input_proj(hidden_states.float()))
