@@ -96,11 +96,11 @@ class MeanAdapter(TrainerCallback):
         weaken(folder, self.strength)
 
 
-def read_recordings(rows: Dataset, minutes: float, rate: int) -> list[np.ndarray]:
-    """The first rows' recordings that last no longer together."""
+def read_recordings(examples: Dataset, minutes: float, rate: int) -> list[np.ndarray]:
+    """The first examples' recordings that last no longer together."""
     recordings, lasted = [], 0.0
-    for row in rows:
-        waveform = load_audio(row["audio"], rate)
+    for example in examples:
+        waveform = load_audio(example["audio"], rate)
         lasted += len(waveform) / rate / 60
         if lasted > minutes:
             break
@@ -126,10 +126,10 @@ def heard_pairs(
 def aligned_pairs(folder: str, codec: PreTrainedModel, codebooks: int | None) -> list[Pair]:
     """What align_readings.py wrote."""
     rate, hop = codec.config.sampling_rate, codec.config.downsample_rate
-    rows = load_table(folder)
+    examples = load_table(folder)
     return [
-        _whole_frames(np.array(row["codes"]).T[:codebooks], load_audio(row["audio"], rate), hop)
-        for row in tqdm(rows, desc="aligned")
+        _whole_frames(np.array(example["codes"]).T[:codebooks], load_audio(example["audio"], rate), hop)
+        for example in tqdm(examples, desc="aligned")
     ]
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--codec", required=True, help="folder or Hub id of the codec")
     parser.add_argument("--codebooks", type=int, help="as many as the generator speaks with; all by default")
     parser.add_argument("--output", type=Path, default=Path("runs/codec_speaker"))
-    parser.add_argument("--speaker", help="whose rows to take from a table with `speaker`; all by default")
+    parser.add_argument("--speaker", help="whose examples to take from a table with `speaker`; all by default")
     parser.add_argument("--minutes", type=float, default=5.0, help="take no more than that")
     parser.add_argument("--aligned", help="output of align_readings.py")
     parser.add_argument("--aligned-share", type=float, default=0.75, help="of the crops")
@@ -174,8 +174,8 @@ def main() -> None:
     set_seed(args.seed)
     codec = AutoModel.from_pretrained(args.codec, dtype=torch.float32)
     config = codec.config
-    rows = select_speaker(load_table(args.recordings), args.speaker, None)
-    recordings = read_recordings(rows, args.minutes, config.sampling_rate)
+    examples = select_speaker(load_table(args.recordings), args.speaker, None)
+    recordings = read_recordings(examples, args.minutes, config.sampling_rate)
     seconds = sum(map(len, recordings)) / config.sampling_rate
     print(f"{len(recordings)} recordings of {seconds / 60:.1f} minutes")
     pairs, shares = [heard_pairs(recordings, codec.eval(), args.shifts, args.codebooks)], [1.0]

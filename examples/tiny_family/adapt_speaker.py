@@ -43,30 +43,30 @@ from transformers_moss_tts.training import (
 )
 
 
-def select_speaker(rows: Dataset, speaker: str | None, language: str | None) -> Dataset:
-    """The speaker's rows, with a name for the draw of references, and the language where the table has none."""
+def select_speaker(examples: Dataset, speaker: str | None, language: str | None) -> Dataset:
+    """The speaker's examples, with a name for the draw of references, and the language where the table has none."""
     if speaker is not None:
-        rows = rows.filter(lambda row: row["speaker"] == speaker)
-    if len(rows) == 0:
+        examples = examples.filter(lambda example: example["speaker"] == speaker)
+    if len(examples) == 0:
         raise SystemExit(f"There are no recordings of {speaker}.")
-    if "speaker" not in rows.column_names:
-        rows = rows.add_column("speaker", ["speaker"] * len(rows))
-    if language is not None and "language" not in rows.column_names:
-        rows = rows.add_column("language", [language] * len(rows))
-    return rows
+    if "speaker" not in examples.column_names:
+        examples = examples.add_column("speaker", ["speaker"] * len(examples))
+    if language is not None and "language" not in examples.column_names:
+        examples = examples.add_column("language", [language] * len(examples))
+    return examples
 
 
-def select_minutes(rows: Dataset, minutes: float | None, frame_rate: float) -> Dataset:
-    """The first rows that last no longer together."""
+def select_minutes(examples: Dataset, minutes: float | None, frame_rate: float) -> Dataset:
+    """The first examples that last no longer together."""
     lasted, count = 0.0, 0
-    for codes in rows["codes"]:
+    for codes in examples["codes"]:
         lasted += len(codes) / frame_rate / 60
         if minutes is not None and lasted > minutes:
             break
         count += 1
     if count < 2:
         raise SystemExit("There must be two recordings at least, one of them to evaluate with.")
-    return rows.select(range(count))
+    return examples.select(range(count))
 
 
 def weaken(adapter: Path, strength: float) -> None:
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder or Hub id of the generator")
     parser.add_argument("--codec", help="folder or Hub id of the codec, if not the one that the model names")
     parser.add_argument("--output", type=Path, default=Path("runs/speaker"))
-    parser.add_argument("--speaker", help="whose rows to take from a table with `speaker`; all by default")
+    parser.add_argument("--speaker", help="whose examples to take from a table with `speaker`; all by default")
     parser.add_argument("--minutes", type=float, help="take no more than that")
     parser.add_argument("--language", help='of a table that does not say it, for example "English"')
     parser.add_argument("--targets", nargs="+", default=["all"], help="attention, mlp, all, heads")
@@ -140,11 +140,11 @@ def main() -> None:
         seed=args.seed,
     )
     processor = AutoProcessor.from_pretrained(args.model, codec_path=args.codec)
-    rows = select_speaker(load_table(args.recordings), args.speaker, args.language)
+    examples = select_speaker(load_table(args.recordings), args.speaker, args.language)
     with training.main_process_first(desc="codes"):
-        rows = encode_recordings(rows, processor, num_proc=args.num_proc, cache_dir=args.output / "codes")
-    rows = select_minutes(rows, args.minutes, processor.frame_rate)
-    parts = rows.train_test_split(test_size=max(1, len(rows) // 10), seed=args.seed)
+        examples = encode_recordings(examples, processor, num_proc=args.num_proc, cache_dir=args.output / "codes")
+    examples = select_minutes(examples, args.minutes, processor.frame_rate)
+    parts = examples.train_test_split(test_size=max(1, len(examples) // 10), seed=args.seed)
     samples = {
         name: TrainingSamples(part, processor, reference_share=args.reference_share, seed=args.seed)
         for name, part in parts.items()

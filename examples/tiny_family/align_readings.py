@@ -73,19 +73,19 @@ def features_of(waveform: np.ndarray, rate: int, encoder: ShortWindowWhisper) ->
     return encoder.features(load_audio(waveform, RATE, array_sampling_rate=rate))
 
 
-def plan(rows: Dataset, readings: int, language: str, seed: int) -> list[dict]:
+def plan(examples: Dataset, readings: int, language: str, seed: int) -> list[dict]:
     """What to read, together what is about as long; every second time with a recording as reference."""
     draw = random.Random(seed)
-    numbered = sorted(enumerate(rows), key=lambda item: len(item[1]["text"]))
+    numbered = sorted(enumerate(examples), key=lambda item: len(item[1]["text"]))
     return [
         {
-            "text": row["text"],
+            "text": example["text"],
             "number": number,
             "language": language,
-            "recorded_codes": rows[draw.randrange(len(rows))]["codes"] if reading % 2 else None,
+            "recorded_codes": examples[draw.randrange(len(examples))]["codes"] if reading % 2 else None,
         }
         for reading in range(readings)
-        for number, row in numbered
+        for number, example in numbered
     ]
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder or Hub id of the generator")
     parser.add_argument("--codec", help="folder or Hub id of the codec, if not the one that the model names")
     parser.add_argument("--output", type=Path, default=Path("runs/aligned"))
-    parser.add_argument("--speaker", help="whose rows to take from a table with `speaker`; all by default")
+    parser.add_argument("--speaker", help="whose examples to take from a table with `speaker`; all by default")
     parser.add_argument("--minutes", type=float, help="take no more than that of the recordings")
     parser.add_argument("--language", default="en", help="code of the language")
     parser.add_argument("--readings", type=int, default=8, help="of each recording")
@@ -109,33 +109,35 @@ def main() -> None:
     model = AutoModelForTextToWaveform.from_pretrained(args.model).eval()
     encoder = load_scorer("asr", "whisper-base-short")
     rate = processor.model_config.sampling_rate
-    rows = select_speaker(load_table(args.recordings), args.speaker, None)
-    rows = rows.add_column("recording", rows["audio"])
-    rows = select_minutes(encode_recordings(rows, processor), args.minutes, processor.frame_rate)
-    waveforms = [load_audio(audio, rate) for audio in rows["recording"]]
+    examples = select_speaker(load_table(args.recordings), args.speaker, None)
+    examples = examples.add_column("recording", examples["audio"])
+    examples = select_minutes(encode_recordings(examples, processor), args.minutes, processor.frame_rate)
+    waveforms = [load_audio(audio, rate) for audio in examples["recording"]]
     recorded = [features_of(waveform, rate, encoder) for waveform in tqdm(waveforms, desc="recordings")]
 
-    wanted = plan(rows, args.readings, language_name(args.language), args.seed)
+    wanted = plan(examples, args.readings, language_name(args.language), args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     kept = []
     for first in tqdm(range(0, len(wanted), args.batch_size), unit="batch"):
         batch = wanted[first : first + args.batch_size]
-        for row in read(model, processor, batch, args.seed + first, args.max_new_tokens):
-            speech = processor.decode(torch.tensor(row["codes"]))
-            said, other = features_of(speech, rate, encoder), recorded[row["number"]]
+        for example in read(model, processor, batch, args.seed + first, args.max_new_tokens):
+            speech = processor.decode(torch.tensor(example["codes"]))
+            said, other = features_of(speech, rate, encoder), recorded[example["number"]]
             if not len(other) / 2 < len(said) < 2 * len(other):
                 continue
             cost, moments = align(other, said)
             if cost > args.worst:
                 continue
             name = f"{len(kept):04d}.flac"
-            timed = retime(waveforms[row["number"]], moments, rate, len(speech))
+            timed = retime(waveforms[example["number"]], moments, rate, len(speech))
             save_audio(timed, args.output / name, rate)
-            kept.append({"audio": name, "text": row["text"], "codes": row["codes"], "cost": round(float(cost), 4)})
+            kept.append(
+                {"audio": name, "text": example["text"], "codes": example["codes"], "cost": round(float(cost), 4)}
+            )
     if not kept:
         raise SystemExit("No reading is like its recording: a higher --worst, or a larger --max-new-tokens?")
     with replacing(args.output / "metadata.jsonl") as temporary:
-        Path(temporary).write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        Path(temporary).write_text("".join(json.dumps(example) + "\n" for example in kept), encoding="utf-8")
     print(f"wrote {args.output}, {len(kept)} of {len(wanted)} readings")
 
 

@@ -212,8 +212,8 @@ def main() -> None:
                 print(f"left out, nothing was said: {text}")
                 continue
             write_audio(path, waveform)
-            row = {"audio": str(path.relative_to(args.output)), "text": text, "speaker": speaker}
-            metadata.write(json.dumps(row | {"seconds": round(len(waveform) / RATE, 3)} | timing) + "\n")
+            example = {"audio": str(path.relative_to(args.output)), "text": text, "speaker": speaker}
+            metadata.write(json.dumps(example | {"seconds": round(len(waveform) / RATE, 3)} | timing) + "\n")
             metadata.flush()
             written, seconds = written + 1, seconds + len(waveform) / RATE
     print(f"{written} utterances, {seconds / 60:.0f} minutes, in {args.output}")

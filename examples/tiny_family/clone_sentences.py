@@ -32,13 +32,15 @@ from .adapt_speaker import select_minutes, select_speaker
 
 
 def read(
-    model: PreTrainedModel, processor: ProcessorMixin, rows: list[dict], seed: int, max_new_tokens: int
+    model: PreTrainedModel, processor: ProcessorMixin, examples: list[dict], seed: int, max_new_tokens: int
 ) -> list[dict]:
-    """The rows that were read to their end, with `codes`; what has `recorded_codes` with these as reference."""
-    references = [None if (codes := row["recorded_codes"]) is None else [torch.tensor(codes)] for row in rows]
+    """The examples that were read to their end, with `codes`; what has `recorded_codes` with these as reference."""
+    references = [
+        None if (codes := example["recorded_codes"]) is None else [torch.tensor(codes)] for example in examples
+    ]
     messages = [
-        processor.build_user_message(text=row["text"], reference=reference, language=row["language"])
-        for row, reference in zip(rows, references)
+        processor.build_user_message(text=example["text"], reference=reference, language=example["language"])
+        for example, reference in zip(examples, references)
     ]
     inputs = processor(conversations=[[message] for message in messages], mode="generation")
     with torch.inference_mode():
@@ -47,15 +49,19 @@ def read(
         )
     texts = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
     ended = (texts == model.config.audio_end_token_id).any(dim=1).tolist()
-    whole = [(row, codes) for row, codes, is_whole in zip(rows, outputs.audio_codes, ended) if is_whole and len(codes)]
-    return [row | {"codes": codes.tolist()} for row, codes in whole]
+    whole = [
+        (example, codes)
+        for example, codes, is_whole in zip(examples, outputs.audio_codes, ended)
+        if is_whole and len(codes)
+    ]
+    return [example | {"codes": codes.tolist()} for example, codes in whole]
 
 
-def error_rate(row: dict, processor: ProcessorMixin, recognizer: SpeechRecognizer, language: str) -> float:
-    """WER of what the codes of a row say, in some languages CER."""
-    waveform = processor.decode(torch.tensor(row["codes"]))
+def error_rate(example: dict, processor: ProcessorMixin, recognizer: SpeechRecognizer, language: str) -> float:
+    """WER of what the codes of an example say, in some languages CER."""
+    waveform = processor.decode(torch.tensor(example["codes"]))
     heard = load_audio(waveform, RATE, array_sampling_rate=processor.model_config.sampling_rate)
-    return count_errors(row["text"], recognizer.transcribe(heard, language), language).rate
+    return count_errors(example["text"], recognizer.transcribe(heard, language), language).rate
 
 
 def main() -> None:
@@ -65,7 +71,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder or Hub id of the generator")
     parser.add_argument("--codec", help="folder or Hub id of the codec, if not the one that the model names")
     parser.add_argument("--output", type=Path, default=Path("runs/cloned.parquet"))
-    parser.add_argument("--speaker", help="whose rows to take from a table with `speaker`; all by default")
+    parser.add_argument("--speaker", help="whose examples to take from a table with `speaker`; all by default")
     parser.add_argument("--minutes", type=float, help="take no more than that of the recordings")
     parser.add_argument("--language", default="en", help="code of the language")
     parser.add_argument("--asr", default="whisper-base-short", help="scorer of the evaluation, or a Whisper")
@@ -88,22 +94,22 @@ def main() -> None:
 
     draw, language = random.Random(args.seed), language_name(args.language)
     references = [draw.choice(recordings) for _ in sentences]
-    rows = [
-        {"text": text, "recorded_codes": row["codes"], "speaker": row["speaker"], "language": language}
-        for text, row in zip(sentences, references)
+    examples = [
+        {"text": text, "recorded_codes": example["codes"], "speaker": example["speaker"], "language": language}
+        for text, example in zip(sentences, references)
     ]
     # Together what is about as long.
-    rows.sort(key=lambda row: len(row["text"]))
+    examples.sort(key=lambda example: len(example["text"]))
     cloned = []
-    for first in tqdm(range(0, len(rows), args.batch_size), unit="batch"):
-        batch = rows[first : first + args.batch_size]
+    for first in tqdm(range(0, len(examples), args.batch_size), unit="batch"):
+        batch = examples[first : first + args.batch_size]
         cloned += read(model, processor, batch, args.seed + first, args.max_new_tokens)
     if not math.isinf(args.worst):
         recognizer = load_scorer("asr", args.asr)
         cloned = [
-            row
-            for row in tqdm(cloned, unit="sentence")
-            if error_rate(row, processor, recognizer, args.language) <= args.worst
+            example
+            for example in tqdm(cloned, unit="sentence")
+            if error_rate(example, processor, recognizer, args.language) <= args.worst
         ]
     if not cloned:
         raise SystemExit("No sentence was read well enough: a higher --worst, or a larger --max-new-tokens?")

@@ -90,33 +90,34 @@ class CodeTeacher(nn.Module):
             for _ in range(n_vq)
         )
 
-    def collate(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def collate(self, examples: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """
         Rows with `phonemes`, `sounds` ([`sound_features`]), `speaker` and `codes` as a padded batch.
 
         Raises:
             ValueError: at a speaker or a phoneme that the teacher does not know.
         """
-        if unknown := {row["speaker"] for row in rows} - self.speakers.keys():
+        if unknown := {example["speaker"] for example in examples} - self.speakers.keys():
             raise ValueError(f"Unknown speakers: {', '.join(sorted(unknown))}. Known are {', '.join(self.speakers)}.")
-        symbols = {phoneme["symbol"] for row in rows for phoneme in row["phonemes"]}
+        symbols = {phoneme["symbol"] for example in examples for phoneme in example["phonemes"]}
         if unknown := symbols - self.phoneme_classes.keys():
             raise ValueError(f"Unknown phonemes: {' '.join(sorted(unknown))}.")
-        codes = [torch.as_tensor(np.asarray(row["codes"]))[:, : self.n_vq].long() for row in rows]
+        codes = [torch.as_tensor(np.asarray(example["codes"]))[:, : self.n_vq].long() for example in examples]
         sounds = [
-            torch.as_tensor(np.asarray(row["sounds"], dtype=np.float32))[: len(c)] for row, c in zip(rows, codes)
+            torch.as_tensor(np.asarray(example["sounds"], dtype=np.float32))[: len(c)]
+            for example, c in zip(examples, codes)
         ]
-        phonemes = [self._slots(row, len(c)) for row, c in zip(rows, codes)]
+        phonemes = [self._slots(example, len(c)) for example, c in zip(examples, codes)]
         return {
             "phonemes": nn.utils.rnn.pad_sequence(phonemes, batch_first=True),
             "sounds": nn.utils.rnn.pad_sequence(sounds, batch_first=True),
-            "speakers": torch.tensor([self.speakers[row["speaker"]] for row in rows]),
+            "speakers": torch.tensor([self.speakers[example["speaker"]] for example in examples]),
             "labels": nn.utils.rnn.pad_sequence(codes, batch_first=True, padding_value=_IGNORED),
         }
 
-    def _slots(self, row: Mapping[str, Any], num_frames: int) -> torch.LongTensor:
-        slots_a_second = SLOTS_A_FRAME * row["frame_rate"]
-        track = phoneme_track(row["phonemes"], SLOTS_A_FRAME * num_frames, slots_a_second, self.phoneme_classes)
+    def _slots(self, example: Mapping[str, Any], num_frames: int) -> torch.LongTensor:
+        slots_a_second = SLOTS_A_FRAME * example["frame_rate"]
+        track = phoneme_track(example["phonemes"], SLOTS_A_FRAME * num_frames, slots_a_second, self.phoneme_classes)
         return torch.from_numpy(track).long().unflatten(0, (num_frames, SLOTS_A_FRAME))
 
     def forward(
@@ -148,7 +149,7 @@ class CodeTeacher(nn.Module):
     def generate(
         self, phonemes: torch.LongTensor, sounds: torch.Tensor, speakers: torch.LongTensor, labels: torch.LongTensor
     ) -> list[torch.LongTensor]:
-        """The most likely codes `(frames, n_vq)` of each row of a batch, on a history of its own; of `labels` only the length counts."""
+        """The most likely codes `(frames, n_vq)` of each example of a batch, on a history of its own; of `labels` only the length counts."""
         phonemes, sounds = self._windows(phonemes, sounds)
         history = torch.full_like(labels[:, :1], self.no_code)
         chosen = []

@@ -24,14 +24,14 @@ from transformers_moss_tts.audio_io import load_audio
 
 from .code_teacher import CodeTeacher, sound_features
 from .phonetic_loss import phoneme_classes
-from .train_tts import read_rows
+from .train_tts import read_examples
 
 
 def read_timed_corpus(folders: list[Path], held_out: Path | None) -> Dataset:
-    rows = [row for folder in folders for row in read_rows(folder, held_out)]
-    timed = [row for row in rows if row["phonemes"]]
+    examples = [example for folder in folders for example in read_examples(folder, held_out)]
+    timed = [example for example in examples if example["phonemes"]]
     if not timed:
-        raise SystemExit("No row has `phonemes`: build_corpus.py writes them for hibari and Kokoro.")
+        raise SystemExit("No example has `phonemes`: build_corpus.py writes them for hibari and Kokoro.")
     return Dataset.from_list(timed)
 
 
@@ -42,8 +42,8 @@ def encode(batch: dict[str, list], codec, codebooks: int) -> dict[str, list]:
     lengths = [len(waveform) // config.downsample_rate for waveform in waveforms]
     samples = max(lengths) * config.downsample_rate
     padded = torch.zeros(len(waveforms), 1, samples)
-    for row, waveform, length in zip(padded, waveforms, lengths):
-        row[0, : length * config.downsample_rate] = torch.from_numpy(waveform)[: length * config.downsample_rate]
+    for example, waveform, length in zip(padded, waveforms, lengths):
+        example[0, : length * config.downsample_rate] = torch.from_numpy(waveform)[: length * config.downsample_rate]
     codes = codec.encode(padded, num_quantizers=codebooks).audio_codes
     return {
         "codes": [codes[:, index, :length].T.tolist() for index, length in enumerate(lengths)],
@@ -55,7 +55,7 @@ def encode(batch: dict[str, list], codec, codebooks: int) -> dict[str, list]:
     }
 
 
-def train(teacher: CodeTeacher, rows: Dataset, args: argparse.Namespace) -> None:
+def train(teacher: CodeTeacher, examples: Dataset, args: argparse.Namespace) -> None:
     training = TrainingArguments(
         output_dir=str(args.output / "teacher"),
         max_steps=args.steps,
@@ -73,23 +73,23 @@ def train(teacher: CodeTeacher, rows: Dataset, args: argparse.Namespace) -> None
         use_cpu=not torch.cuda.is_available(),
         seed=args.seed,
     )
-    trainer = Trainer(teacher, training, data_collator=teacher.collate, train_dataset=rows)
+    trainer = Trainer(teacher, training, data_collator=teacher.collate, train_dataset=examples)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(training.output_dir))
 
 
 @torch.no_grad()
-def distill(teacher: CodeTeacher, rows: Dataset, batch_size: int) -> list[list[list[int]]]:
-    """The teacher's codes of all rows."""
+def distill(teacher: CodeTeacher, examples: Dataset, batch_size: int) -> list[list[list[int]]]:
+    """The teacher's codes of all examples."""
     teacher.eval()
     device = next(teacher.parameters()).device
-    lengths = [len(codes) for codes in rows["codes"]]
-    by_length = sorted(range(len(rows)), key=lengths.__getitem__)
+    lengths = [len(codes) for codes in examples["codes"]]
+    by_length = sorted(range(len(examples)), key=lengths.__getitem__)
     codes = {}
-    loader = DataLoader(rows.select(by_length), batch_size, collate_fn=teacher.collate)
+    loader = DataLoader(examples.select(by_length), batch_size, collate_fn=teacher.collate)
     for number, batch in enumerate(tqdm(loader, desc="distill")):
         chosen = teacher.generate(**{name: value.to(device) for name, value in batch.items()})
         codes |= dict(zip(by_length[number * batch_size :], (item.tolist() for item in chosen)))
-    return [codes[index] for index in range(len(rows))]
+    return [codes[index] for index in range(len(examples))]
 
 
 def main() -> None:
@@ -108,20 +108,20 @@ def main() -> None:
     set_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     codec = AutoModel.from_pretrained(args.codec).eval()
-    rows = read_timed_corpus(args.corpus, args.held_out)
+    examples = read_timed_corpus(args.corpus, args.held_out)
     with torch.inference_mode():
-        rows = rows.map(
+        examples = examples.map(
             encode, batched=True, batch_size=16, fn_kwargs={"codec": codec, "codebooks": args.codebooks}, desc="codes"
         )
-    speakers = sorted(set(rows["speaker"]))
-    print(f"{len(rows)} rows of {len(speakers)} speakers")
+    speakers = sorted(set(examples["speaker"]))
+    print(f"{len(examples)} examples of {len(speakers)} speakers")
     teacher = CodeTeacher(
-        phoneme_classes(rows["phonemes"]), speakers, args.codebooks, codec.config.quantizer_kwargs["codebook_size"]
+        phoneme_classes(examples["phonemes"]), speakers, args.codebooks, codec.config.quantizer_kwargs["codebook_size"]
     )
-    train(teacher, rows, args)
-    distilled = distill(teacher, rows, batch_size=4 * args.batch_size)
-    rows = rows.rename_column("codes", "recorded_codes").add_column("codes", distilled)
-    rows.remove_columns(["sounds", "frame_rate"]).to_parquet(args.output / "codes.parquet")
+    train(teacher, examples, args)
+    distilled = distill(teacher, examples, batch_size=4 * args.batch_size)
+    examples = examples.rename_column("codes", "recorded_codes").add_column("codes", distilled)
+    examples.remove_columns(["sounds", "frame_rate"]).to_parquet(args.output / "codes.parquet")
 
 
 if __name__ == "__main__":

@@ -57,13 +57,13 @@ def guided_attention_loss(
     return -(mass.clamp(min=1e-6).log() * weights).sum() / weights.sum().clamp(min=1)
 
 
-def add_times(sample: dict[str, Any], row: Mapping[str, Any], frame_rate: float) -> dict[str, Any]:
+def add_times(sample: dict[str, Any], example: Mapping[str, Any], frame_rate: float) -> dict[str, Any]:
     """
-    A sample of [`~transformers_moss_tts.training.encode_sample`] with what its row tells of times.
+    A sample of [`~transformers_moss_tts.training.encode_sample`] with what its example tells of times.
 
     Args:
         sample (`dict`): `input_ids` and `labels`.
-        row (`Mapping`): perhaps `reading`, pairs of seconds and of the share of the text's characters that is read by then, and
+        example (`Mapping`): perhaps `reading`, pairs of seconds and of the share of the text's characters that is read by then, and
             `phonemes` (`symbol`, `start` and `end` in seconds).
         frame_rate (`float`): rate of the codes, in Hz.
 
@@ -71,14 +71,14 @@ def add_times(sample: dict[str, Any], row: Mapping[str, Any], frame_rate: float)
         The sample, with `reading` also `reading` `(length,)`: the share that is read in the middle of the frame to predict, NaN
         where none is. `phonemes` are kept.
     """
-    if row.get("reading") is not None:
-        seconds, shares = np.asarray(row["reading"], dtype=np.float64).reshape(-1, 2).T
+    if example.get("reading") is not None:
+        seconds, shares = np.asarray(example["reading"], dtype=np.float64).reshape(-1, 2).T
         is_frame = sample["labels"][:, 1] != -100
         middles = (np.arange(int(is_frame.sum())) + 0.5) / frame_rate
         sample["reading"] = torch.full(is_frame.shape, float("nan"))
         sample["reading"][is_frame] = torch.from_numpy(np.interp(middles, seconds, shares)).float()
-    if row.get("phonemes") is not None:
-        sample["phonemes"] = row["phonemes"]
+    if example.get("phonemes") is not None:
+        sample["phonemes"] = example["phonemes"]
     return sample
 
 
@@ -94,8 +94,8 @@ class TimedSamples(TrainingSamples):
         super().__init__(table, *args, **kwargs)
 
     def encode(self, index: int, epoch: int) -> dict[str, Any]:
-        row = self.table[self._kept[index] // len(self.duration_conditioning)]
-        return add_times(super().encode(index, epoch), row, self.processor.frame_rate)
+        example = self.table[self._kept[index] // len(self.duration_conditioning)]
+        return add_times(super().encode(index, epoch), example, self.processor.frame_rate)
 
 
 class GuidedDataCollator(MossTTSDataCollator):
@@ -106,7 +106,7 @@ class GuidedDataCollator(MossTTSDataCollator):
     Args:
         processor ([`MossTTSDelayProcessor`]): of the model in training.
         channelwise_loss_weight (`list[float]`, *optional*): as for [`MossTTSDataCollator`].
-        phoneme_classes (`dict[str, int]`, *optional*): numbers of the phonemes that rows have, see
+        phoneme_classes (`dict[str, int]`, *optional*): numbers of the phonemes that examples have, see
             [`phoneme_classes`].
     """
 
@@ -119,10 +119,12 @@ class GuidedDataCollator(MossTTSDataCollator):
         super().__init__(processor, channelwise_loss_weight)
         self.phoneme_classes = phoneme_classes
 
-    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         samples = [
-            row if "labels" in row else add_times(encode_sample(self.processor, row), row, self.processor.frame_rate)
-            for row in rows
+            example
+            if "labels" in example
+            else add_times(encode_sample(self.processor, example), example, self.processor.frame_rate)
+            for example in examples
         ]
         batch = super().__call__(samples)
         shape = batch["input_ids"].shape[:2]
@@ -147,8 +149,8 @@ class GuidedTrainer(Trainer):
     """
     [`~transformers.Trainer`] that adds to the loss of a generator [`guided_attention_loss`] of the first heads of some layers,
     and what a [`PhonemeHead`] cannot read in the last state of the phonemes that come next. Its model must run with eager
-    attention. What is read stands between two tokens of the text channel. With [`GuidedDataCollator`] and rows that have
-    `reading` the heads follow what is known, else an even pace; phonemes count where rows have them. The phoneme head is saved
+    attention. What is read stands between two tokens of the text channel. With [`GuidedDataCollator`] and examples that have
+    `reading` the heads follow what is known, else an even pace; phonemes count where examples have them. The phoneme head is saved
     beside checkpoints and is no part of the model.
 
     Args:

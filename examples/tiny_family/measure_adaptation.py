@@ -80,7 +80,7 @@ def draw(run: Path, by_step: dict[int, dict], output: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     log = TrainerState.load_from_json(str(Path(get_last_checkpoint(str(run))) / "trainer_state.json")).log_history
     for name, label in (("loss", "training"), ("eval_loss", "recordings left out")):
-        left.plot(*zip(*((row["step"], row[name]) for row in log if name in row)), label=label)
+        left.plot(*zip(*((example["step"], example[name]) for example in log if name in example)), label=label)
     left.set(xlabel="step", ylabel="loss")
     for mode in MODES:
         right.plot(list(by_step), [measured[mode]["sim"]["value"] for measured in by_step.values()], "o-", label=mode)

@@ -28,9 +28,9 @@ from .metadata import read_metadata
 def read_voices(folder: Path, split: str) -> dict[str, list[Path]]:
     """Recordings of each speaker; `split` is `train` or `heldout`."""
     voices = defaultdict(list)
-    for row in read_metadata(folder):
-        if (row.get("split") == "heldout") == (split == "heldout"):
-            voices[row["speaker"]].append(folder / row["audio"])
+    for example in read_metadata(folder):
+        if (example.get("split") == "heldout") == (split == "heldout"):
+            voices[example["speaker"]].append(folder / example["audio"])
     if not voices:
         raise SystemExit(f"There are no {split} recordings in {folder}: a corpus is a folder with metadata*.jsonl.")
     return voices
@@ -42,11 +42,11 @@ def plan(sentences: list[str], voices: dict[str, list[Path]] | None, seed: int) 
     if voices is None:
         return [{"text": text, "prompt": None, "reference": None} for text in sentences]
     speakers = draw.sample(sorted(voices), len(voices))
-    rows = []
+    examples = []
     for number, text in enumerate(sentences):
         prompt, other = draw.sample(voices[speakers[number % len(speakers)]], 2)
-        rows.append({"text": text, "prompt": prompt, "reference": other})
-    return rows
+        examples.append({"text": text, "prompt": prompt, "reference": other})
+    return examples
 
 
 def main() -> None:
@@ -65,25 +65,25 @@ def main() -> None:
 
     sentences = args.sentences.read_text(encoding="utf-8").split("\n")
     sentences = [line.strip() for line in sentences if line.strip()][: args.count]
-    rows = plan(sentences, args.voices and read_voices(args.voices, args.split), args.seed)
+    examples = plan(sentences, args.voices and read_voices(args.voices, args.split), args.seed)
     processor = AutoProcessor.from_pretrained(args.model)
     model = AutoModelForTextToWaveform.from_pretrained(args.model).eval()
     args.output.mkdir(parents=True, exist_ok=True)
     written = []
-    for first in tqdm(range(0, len(rows), args.batch_size), unit="batch"):
-        batch = rows[first : first + args.batch_size]
+    for first in tqdm(range(0, len(examples), args.batch_size), unit="batch"):
+        batch = examples[first : first + args.batch_size]
         tokens = None
         if args.seconds_per_word:
-            words = [len(row["text"].split()) for row in batch]
+            words = [len(example["text"].split()) for example in batch]
             tokens = [round(args.seconds_per_word * count * processor.frame_rate) for count in words]
         messages = [
             processor.build_user_message(
-                text=row["text"],
-                reference=row["prompt"] and [str(row["prompt"])],
+                text=example["text"],
+                reference=example["prompt"] and [str(example["prompt"])],
                 language="English",
                 tokens=tokens and tokens[index],
             )
-            for index, row in enumerate(batch)
+            for index, example in enumerate(batch)
         ]
         inputs = processor(conversations=[[message] for message in messages], mode="generation")
         with torch.inference_mode():
@@ -91,26 +91,26 @@ def main() -> None:
                 **inputs, seed=args.seed + first, max_new_tokens=args.max_new_tokens, return_dict_in_generate=True
             )
         spoken = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
-        for index, (row, waveform) in enumerate(zip(batch, processor.decode(outputs))):
+        for index, (example, waveform) in enumerate(zip(batch, processor.decode(outputs))):
             path = args.output / f"{first + index:03d}.wav"
             if len(waveform) == 0:
                 waveform = torch.zeros(processor.model_config.sampling_rate // 10)
             processor.save_audio(waveform, path)
-            row = {
+            example = {
                 "audio": path.name,
-                "text": row["text"],
-                "reference": row["reference"] and str(row["reference"].resolve()),
+                "text": example["text"],
+                "reference": example["reference"] and str(example["reference"].resolve()),
                 "frames": len(outputs.audio_codes[index]),
                 "wanted_frames": tokens and tokens[index],
                 "ended": bool((spoken[index] == model.config.audio_end_token_id).any()),
             }
-            written.append({name: value for name, value in row.items() if value is not None})
-    lines = "".join(json.dumps(row) + "\n" for row in written)
+            written.append({name: value for name, value in example.items() if value is not None})
+    lines = "".join(json.dumps(example) + "\n" for example in written)
     (args.output / "manifest.jsonl").write_text(lines, encoding="utf-8")
-    runaways = sum(not row["ended"] for row in written)
+    runaways = sum(not example["ended"] for example in written)
     print(f"{len(written)} sentences in {args.output}, {runaways} did not end by themselves")
     if args.seconds_per_word:
-        errors = [abs(row["frames"] - row["wanted_frames"]) / row["wanted_frames"] for row in written]
+        errors = [abs(example["frames"] - example["wanted_frames"]) / example["wanted_frames"] for example in written]
         print(f"duration error {100 * sum(errors) / len(errors):.1f} %")
 
 

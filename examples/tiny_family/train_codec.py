@@ -56,10 +56,10 @@ def find_recordings(folder: Path) -> list[Path]:
 def phonemes_of(folders: list[Path]) -> dict[Path, list]:
     """Phonemes of the recordings of which the folders' metadata has them."""
     return {
-        folder / row["audio"]: row["phonemes"]
+        folder / example["audio"]: example["phonemes"]
         for folder in folders
-        for row in read_metadata(folder)
-        if row.get("phonemes")
+        for example in read_metadata(folder)
+        if example.get("phonemes")
     }
 
 

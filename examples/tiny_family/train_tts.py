@@ -126,49 +126,49 @@ def build_config(
     )
 
 
-def read_rows(folder: Path, held_out: Path | None) -> list[dict]:
+def read_examples(folder: Path, held_out: Path | None) -> list[dict]:
     """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
     measured = read_keys(held_out)
     return [
         {
-            "audio": str(folder.resolve() / row["audio"]),
-            "text": row["text"],
-            "speaker": row["speaker"],
+            "audio": str(folder.resolve() / example["audio"]),
+            "text": example["text"],
+            "speaker": example["speaker"],
             "language": "English",
-            "reading": row.get("reading"),
-            "phonemes": row.get("phonemes"),
+            "reading": example.get("reading"),
+            "phonemes": example.get("phonemes"),
         }
-        for row in read_metadata(folder)
-        if row.get("split") != "heldout" and key_of(row["text"]) not in measured
+        for example in read_metadata(folder)
+        if example.get("split") != "heldout" and key_of(example["text"]) not in measured
     ]
 
 
 def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
-    rows = read_rows(folder, held_out)
-    if not rows:
-        raise SystemExit(f"There are no rows in {folder}: a corpus is a folder with metadata*.jsonl.")
-    return Dataset.from_list(rows)
+    examples = read_examples(folder, held_out)
+    if not examples:
+        raise SystemExit(f"There are no examples in {folder}: a corpus is a folder with metadata*.jsonl.")
+    return Dataset.from_list(examples)
 
 
-def encode_corpus(folder: Path, rows: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
+def encode_corpus(folder: Path, examples: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
     """Rows with codes, computed once for each corpus; a table from `distill_codes.py` has them."""
     if folder.suffix == ".parquet":
-        return rows
+        return examples
     # Through a file, by which `datasets` caches the codes; written once, as it looks at its time too.
-    digest = hashlib.sha256(json.dumps(rows.to_list()).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(examples.to_list()).encode()).hexdigest()
     table = output / f"{folder.resolve().name}-{digest[:12]}.parquet"
     if not table.exists():
-        rows.to_parquet(table)
+        examples.to_parquet(table)
     cache = output / "cache"
     return encode_recordings(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
 
 
-def rows_of(rows: Dataset, speakers: list[str] | None) -> Dataset:
+def examples_of(examples: Dataset, speakers: list[str] | None) -> Dataset:
     if speakers is None:
-        return rows
-    if unknown := set(speakers) - set(rows["speaker"]):
+        return examples
+    if unknown := set(speakers) - set(examples["speaker"]):
         raise SystemExit(f"Nobody is called {', '.join(sorted(unknown))} in the corpus.")
-    return rows.select([index for index, speaker in enumerate(rows["speaker"]) if speaker in speakers])
+    return examples.select([index for index, speaker in enumerate(examples["speaker"]) if speaker in speakers])
 
 
 def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
@@ -219,12 +219,12 @@ def main() -> None:
         path: Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else read_corpus(path, args.held_out)
         for path in args.corpus
     }
-    processor = build_processor([text for rows in corpora.values() for text in rows["text"]], args)
+    processor = build_processor([text for examples in corpora.values() for text in examples["text"]], args)
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = concatenate_datasets(
-        [encode_corpus(folder, rows, processor, args.output) for folder, rows in corpora.items()]
+    examples = concatenate_datasets(
+        [encode_corpus(folder, examples, processor, args.output) for folder, examples in corpora.items()]
     )
-    print(f"{len(rows)} rows of {len(set(rows['speaker']))} speakers")
+    print(f"{len(examples)} examples of {len(set(examples['speaker']))} speakers")
 
     if args.model:
         model = AutoModelForTextToWaveform.from_pretrained(args.model)
@@ -232,13 +232,13 @@ def main() -> None:
         model = AutoModelForTextToWaveform.from_config(processor.model_config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     phases = load_phases(args.phases)
-    plain = rows_of(rows, args.plain_speakers)
+    plain = examples_of(examples, args.plain_speakers)
     lengths = [len(codes) for codes in plain["codes"]]
     shortest = [index for index, length in enumerate(lengths) if length <= SHORT_SECONDS * processor.frame_rate]
     sources = {
         "plain": {"table": plain, "processor": processor},
         "short": {"table": plain.select(shortest), "processor": processor},
-        "clone": {"table": rows, "processor": processor, "reference_share": 1.0},
+        "clone": {"table": examples, "processor": processor, "reference_share": 1.0},
         "plain_clone": {"table": plain, "processor": processor, "reference_share": 1.0},
     }
     training = TrainingArguments(
@@ -263,7 +263,7 @@ def main() -> None:
     if args.guidance:
         model.set_attn_implementation("eager")
         tokenizer = processor.tokenizer
-        classes = phoneme_classes(rows["phonemes"])
+        classes = phoneme_classes(examples["phonemes"])
         collator = GuidedDataCollator(processor, weights, phoneme_classes=classes or None)
         trainer_class, options = (
             GuidedTrainer,

@@ -36,11 +36,13 @@ def recordings(tmp_path) -> Path:
     draw = np.random.default_rng(0)
     folder = tmp_path / "recordings"
     folder.mkdir()
-    rows = []
+    examples = []
     for number in range(5):
         save_audio(draw.normal(0, 0.1, 24000).astype(np.float32), folder / f"{number}.wav", 24000)
-        rows.append({"audio": f"{number}.wav", "text": f"Number {number}.", "speaker": "anna" if number else "ben"})
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        examples.append(
+            {"audio": f"{number}.wav", "text": f"Number {number}.", "speaker": "anna" if number else "ben"}
+        )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
     return folder
 
 
@@ -78,8 +80,8 @@ def test_a_codec_learns_a_speaker(recordings, tmp_path):
     aligned, output = tmp_path / "aligned", tmp_path / "run"
     aligned.mkdir()
     save_audio(np.random.default_rng(1).normal(0, 0.1, 23040).astype(np.float32), aligned / "0.flac", 24000)
-    row = {"audio": "0.flac", "text": "One.", "codes": [[1, 2, 3, 4]] * 12, "cost": 0.1}
-    (aligned / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    example = {"audio": "0.flac", "text": "One.", "codes": [[1, 2, 3, 4]] * 12, "cost": 0.1}
+    (aligned / "metadata.jsonl").write_text(json.dumps(example) + "\n")
     codec = bundled_model("moss-audio-tokenizer-tiny")
     arguments = [recordings, "--codec", codec, "--codebooks", 4, "--output", output, "--minutes", 0.06]
     options = ["--steps", 1, "--batch-size", 2, "--crop-frames", 8, "--strength", 0.5, "--shifts", 0, "--aligned"]

@@ -13,7 +13,7 @@ FRAME_RATE = 12.5  # Hz
 
 
 def say(symbols: str, speaker: str, draw: np.random.Generator) -> dict:
-    """A row in which each phoneme lasts a frame and code: its number, plus ten for the second speaker; then whether it is high."""
+    """An example in which each phoneme lasts a frame and code: its number, plus ten for the second speaker; then whether it is high."""
     high = draw.integers(0, 2, len(symbols))
     phonemes = [
         {"symbol": symbol, "start": index / FRAME_RATE, "end": (index + 1) / FRAME_RATE}
@@ -24,7 +24,7 @@ def say(symbols: str, speaker: str, draw: np.random.Generator) -> dict:
     return {"phonemes": phonemes, "sounds": sounds, "speaker": speaker, "codes": codes, "frame_rate": FRAME_RATE}
 
 
-def rows(count: int, seed: int) -> list[dict]:
+def examples(count: int, seed: int) -> list[dict]:
     draw = np.random.default_rng(seed)
     return [
         say("".join(draw.choice(list("abc"), draw.integers(3, 9))), ("ann", "bob")[index % 2], draw)
@@ -35,7 +35,7 @@ def rows(count: int, seed: int) -> list[dict]:
 def new_teacher(**changes) -> CodeTeacher:
     torch.manual_seed(0)
     settings = {"speakers": ["ann", "bob"], "n_vq": 2, "codebook_size": 16, "width": 32}
-    return CodeTeacher(phoneme_classes(row["phonemes"] for row in rows(9, 0)), **settings | changes)
+    return CodeTeacher(phoneme_classes(example["phonemes"] for example in examples(9, 0)), **settings | changes)
 
 
 def test_it_learns_what_phonemes_pitch_and_speakers_say_about_codes(tmp_path):
@@ -51,35 +51,35 @@ def test_it_learns_what_phonemes_pitch_and_speakers_say_about_codes(tmp_path):
         use_cpu=True,
         disable_tqdm=True,
     )
-    Trainer(teacher, arguments, data_collator=teacher.collate, train_dataset=rows(200, 1)).train()
+    Trainer(teacher, arguments, data_collator=teacher.collate, train_dataset=examples(200, 1)).train()
     teacher.eval()
-    others = rows(6, 2)
+    others = examples(6, 2)
     batch = teacher.collate(others)
     assert teacher(**batch)["loss"] < 0.1
-    # It is given no codes to speak: another row's leave what it chooses as it is.
+    # It is given no codes to speak: another example's leave what it chooses as it is.
     batch["labels"] = torch.where(batch["labels"] == -100, -100, 3)
-    for row, codes in zip(others, teacher.generate(**batch)):
-        assert codes.tolist() == row["codes"]
+    for example, codes in zip(others, teacher.generate(**batch)):
+        assert codes.tolist() == example["codes"]
 
 
 def test_padding_changes_nothing():
     teacher = new_teacher().eval()
-    short, long = rows(2, 3)
+    short, long = examples(2, 3)
     together = teacher.generate(**teacher.collate([short, long]))
     assert len(together[0]) != len(together[1])
-    for row, codes in zip((short, long), together):
-        assert torch.equal(codes, teacher.generate(**teacher.collate([row]))[0])
-    sums = [teacher(**teacher.collate([row]))["loss"] * len(row["codes"]) for row in (short, long)]
+    for example, codes in zip((short, long), together):
+        assert torch.equal(codes, teacher.generate(**teacher.collate([example]))[0])
+    sums = [teacher(**teacher.collate([example]))["loss"] * len(example["codes"]) for example in (short, long)]
     both = teacher(**teacher.collate([short, long]))["loss"] * (len(short["codes"]) + len(long["codes"]))
     torch.testing.assert_close(both, sum(sums))
 
 
 def test_unknown_speakers_and_phonemes_are_refused():
-    teacher, row = new_teacher(), rows(1, 0)[0]
+    teacher, example = new_teacher(), examples(1, 0)[0]
     with pytest.raises(ValueError, match=r"Unknown speakers: eve\. Known are ann, bob"):
-        teacher.collate([row | {"speaker": "eve"}])
+        teacher.collate([example | {"speaker": "eve"}])
     with pytest.raises(ValueError, match="Unknown phonemes: z"):
-        teacher.collate([row | {"phonemes": [{"symbol": "z", "start": 0.0, "end": 0.1}]}])
+        teacher.collate([example | {"phonemes": [{"symbol": "z", "start": 0.0, "end": 0.1}]}])
 
 
 def test_pitch_and_loudness_are_measured():

@@ -66,10 +66,10 @@ def test_a_known_reading_is_followed_instead_of_an_even_pace():
 
 def test_the_collator_gives_the_share_that_is_read_in_each_frame():
     processor = golden_processor()
-    row = {"text": "z one two", "codes": torch.randint(0, 32, (10, 8))}
+    example = {"text": "z one two", "codes": torch.randint(0, 32, (10, 8))}
     seconds = 10 / processor.frame_rate
-    known = row | {"reading": [[0.0, 0.0], [0.5 * seconds, 0.2], [seconds, 1.0]]}
-    batch = GuidedDataCollator(processor)([known, row])
+    known = example | {"reading": [[0.0, 0.0], [0.5 * seconds, 0.2], [seconds, 1.0]]}
+    batch = GuidedDataCollator(processor)([known, example])
     first, second = batch["reading"]
     assert first.shape == batch["input_ids"].shape[1:2] and second.isnan().all()
     expected = torch.tensor([0.02, 0.06, 0.1, 0.14, 0.18, 0.28, 0.44, 0.6, 0.76, 0.92])
@@ -77,7 +77,7 @@ def test_the_collator_gives_the_share_that_is_read_in_each_frame():
     # Those are the positions that predict the first codebook of the frames.
     kept = batch["labels"].shape[1]
     assert torch.equal(~first[-kept:].isnan(), batch["labels"][0, :, 1] != -100)
-    assert "reading" not in MossTTSDataCollator(processor)([known, row])
+    assert "reading" not in MossTTSDataCollator(processor)([known, example])
 
 
 PHONEMES = [{"symbol": symbol, "start": 0.1 * i, "end": 0.1 * i + 0.1} for i, symbol in enumerate("abcba")]
@@ -86,11 +86,11 @@ TEXT = "z one two three q"
 
 def guided_trainer(folder, phonemes: bool, max_steps: int) -> GuidedTrainer:
     processor = golden_processor()
-    row = {"text": TEXT, "reading": [[0.0, 0.0], [0.9, 1.0]], "phonemes": PHONEMES}
+    example = {"text": TEXT, "reading": [[0.0, 0.0], [0.9, 1.0]], "phonemes": PHONEMES}
     torch.manual_seed(0)
-    rows = [row | {"codes": torch.randint(0, 32, (12, 8)).tolist()} for _ in range(2)]
+    examples = [example | {"codes": torch.randint(0, 32, (12, 8)).tolist()} for _ in range(2)]
     text = processor.tokenizer.encode(TEXT, add_special_tokens=False)
-    prompt = encode_sample(processor, rows[0])["input_ids"][:, 0].tolist()
+    prompt = encode_sample(processor, examples[0])["input_ids"][:, 0].tolist()
     first = prompt.index(text[0])
     assert prompt[first : first + len(text)] == text and prompt.index(text[-1]) == first + len(text) - 1
     return GuidedTrainer(
@@ -108,7 +108,7 @@ def guided_trainer(folder, phonemes: bool, max_steps: int) -> GuidedTrainer:
             use_cpu=True,
         ),
         data_collator=GuidedDataCollator(processor, phoneme_classes=phoneme_classes([PHONEMES]) if phonemes else None),
-        train_dataset=TimedSamples(Dataset.from_list(rows), processor, duration_conditioning=(False,)),
+        train_dataset=TimedSamples(Dataset.from_list(examples), processor, duration_conditioning=(False,)),
         token_characters=torch.ones(len(processor.tokenizer), dtype=torch.long),
         text_bounds=(text[0], text[-1]),  # neither is in the template
         guided_layers=(0, 1),
@@ -149,9 +149,9 @@ def test_the_phoneme_head_goes_on_where_it_was(tmp_path):
 
 def test_the_collator_gives_the_phonemes_of_each_frame():
     processor = golden_processor()
-    row = {"text": TEXT, "codes": torch.randint(0, 32, (12, 8))}
+    example = {"text": TEXT, "codes": torch.randint(0, 32, (12, 8))}
     collator = GuidedDataCollator(processor, phoneme_classes=phoneme_classes([PHONEMES]))
-    batch = collator([row | {"phonemes": PHONEMES}, row])
+    batch = collator([example | {"phonemes": PHONEMES}, example])
     assert batch["phonemes"].shape == (*batch["input_ids"].shape[:2], 8)
     first, second = batch["phonemes"]
     assert (second == -1).all()

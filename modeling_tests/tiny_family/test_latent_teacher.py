@@ -100,12 +100,12 @@ def test_a_table_of_sentences_in_voices(tmp_path, monkeypatch):
     teacher = latent_teacher.build_teacher(renderer, codec)
     torch.save({"teacher": teacher.state_dict()}, tmp_path / "teacher" / "state.pt")
     count = latent_teacher.render_table(tmp_path, tmp_path / "codec", ["Ab ba.", "A. B.", "Ba ab."], n_vq=2, limit=3)
-    rows = list(Dataset.from_parquet(str(tmp_path / "codes.parquet"), cache_dir=str(tmp_path / "cache")))
-    assert count == 3 and [row["text"] for row in rows] == ["Ab ba.", "Ab ba.", "Ba ab."]
-    assert len({row["speaker"] for row in rows[:2]}) == 2
-    for row in rows:
-        assert np.shape(row["codes"]) == np.shape(row["recorded_codes"]) == (6, 2)
-        assert [item["symbol"] for item in row["phonemes"]] == [
-            letter for letter in row["text"].lower() if letter in "ab"
+    examples = list(Dataset.from_parquet(str(tmp_path / "codes.parquet"), cache_dir=str(tmp_path / "cache")))
+    assert count == 3 and [example["text"] for example in examples] == ["Ab ba.", "Ab ba.", "Ba ab."]
+    assert len({example["speaker"] for example in examples[:2]}) == 2
+    for example in examples:
+        assert np.shape(example["codes"]) == np.shape(example["recorded_codes"]) == (6, 2)
+        assert [item["symbol"] for item in example["phonemes"]] == [
+            letter for letter in example["text"].lower() if letter in "ab"
         ]
-        assert row["seconds"] == 0.48 and row["reading"][-1] == [0.48, 1.0]
+        assert example["seconds"] == 0.48 and example["reading"][-1] == [0.48, 1.0]

@@ -21,7 +21,7 @@ def processor():
     return golden_processor()
 
 
-def rows(count: int = 8, speakers: int = 2) -> Dataset:
+def examples(count: int = 8, speakers: int = 2) -> Dataset:
     draw = np.random.default_rng(0)
     return Dataset.from_list(
         [
@@ -55,7 +55,7 @@ def trainer_of(folder, dataset, processor, **changes) -> Trainer:
 
 
 def test_references_are_recordings_where_codes_are_distilled(processor):
-    table = rows().map(lambda row: {"recorded_codes": [[1] * len(code) for code in row["codes"]]})
+    table = examples().map(lambda example: {"recorded_codes": [[1] * len(code) for code in example["codes"]]})
     sample = TimedSamples(table, processor, duration_conditioning=(False,), reference_share=1.0)[0]
     matches = [
         torch.equal(
@@ -84,8 +84,8 @@ def phases(tmp_path) -> list[TrainingPhase]:
 
 def phased(phases, processor) -> PhasedSamples:
     sources = {
-        "plain": {"table": rows(), "processor": processor},
-        "clone": {"table": rows(), "processor": processor, "reference_share": 1.0},
+        "plain": {"table": examples(), "processor": processor},
+        "clone": {"table": examples(), "processor": processor, "reference_share": 1.0},
     }
     return PhasedSamples(phases, sources, batch_size=2, seed=3)
 
@@ -140,4 +140,4 @@ def test_schedules_that_are_none(phases, processor):
     with pytest.raises(ValueError, match="must begin with"):
         schedule_arguments([phases[0], phases[3]])
     with pytest.raises(ValueError, match="no sources clone"):
-        PhasedSamples(phases, {"plain": {"table": rows(), "processor": processor}}, 2)
+        PhasedSamples(phases, {"plain": {"table": examples(), "processor": processor}}, 2)

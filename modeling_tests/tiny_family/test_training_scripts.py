@@ -38,17 +38,17 @@ def run(script: str, *arguments: object) -> str:
 def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     draw = np.random.default_rng(0)
-    rows = []
+    examples = []
     for number, text in enumerate(("One.", "Two and three.", "Four.", "Five, six.", "Never read.")):
         save_audio(draw.normal(0, 0.1, 24000 + 2400 * number).astype(np.float32), folder / f"{number}.wav", 24000)
-        rows.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}", "split": "train"})
+        examples.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}", "split": "train"})
         if number < 2:
-            rows[-1]["phonemes"] = [
+            examples[-1]["phonemes"] = [
                 {"symbol": "a", "start": 0.1, "end": 0.5},
                 {"symbol": "b", "start": 0.5, "end": 0.9},
             ]
-            rows[-1]["reading"] = [[0.0, 0.0], [1.0, 1.0]]
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            examples[-1]["reading"] = [[0.0, 0.0], [1.0, 1.0]]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
     (folder / "held_out.txt").write_text("never read\n")
     return folder
 
@@ -59,7 +59,7 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
     sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", "local"]
     others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
-    assert "4 rows of 2 speakers" in run("train_tts", *common, *sizes, *others)
+    assert "4 examples of 2 speakers" in run("train_tts", *common, *sizes, *others)
     model = AutoModelForTextToWaveform.from_pretrained(output / "model")
     assert type(model).__name__ == "MossTTSLocalModel" and (output / "checkpoint-3").is_dir()
 
@@ -70,9 +70,9 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     common = [tmp_path / "sentences.txt", "--voices", corpus, "--model", output / "model", "--output", spoken]
     printed = run("speak_sentences", *common, "--seconds-per-word", 1, "--max-new-tokens", 10)
     assert "2 sentences" in printed and "duration error" in printed
-    rows = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
-    assert [row["wanted_frames"] for row in rows] == [12, 12]
-    assert all((spoken / row["audio"]).is_file() and Path(row["reference"]).is_file() for row in rows)
+    examples = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
+    assert [example["wanted_frames"] for example in examples] == [12, 12]
+    assert all((spoken / example["audio"]).is_file() and Path(example["reference"]).is_file() for example in examples)
 
 
 def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
@@ -80,16 +80,16 @@ def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
     held_out = ["--held-out", corpus / "held_out.txt"]
     run("distill_codes", corpus, "--codec", CODEC, "--output", output, "--steps", 3, "--batch-size", 2, *held_out)
     table = Dataset.from_parquet(str(output / "codes.parquet"))
-    # The rows of which it is known when what is said.
-    assert [row["text"] for row in table] == ["One.", "Two and three."]
-    for row in table:
-        codes, recorded = np.array(row["codes"]), np.array(row["recorded_codes"])
-        assert codes.shape == recorded.shape == (12 + (row["text"] != "One."), 4)
+    # The examples of which it is known when what is said.
+    assert [example["text"] for example in table] == ["One.", "Two and three."]
+    for example in table:
+        codes, recorded = np.array(example["codes"]), np.array(example["recorded_codes"])
+        assert codes.shape == recorded.shape == (12 + (example["text"] != "One."), 4)
         assert (codes != recorded).any()
     (tmp_path / "phases.yaml").write_text(PHASES.replace("clone", "plain_clone") % 1)
     common = ["--codec", CODEC, "--output", tmp_path / "run", "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
     sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4]
-    assert "2 rows of 2 speakers" in run("train_tts", output / "codes.parquet", *common, *sizes)
+    assert "2 examples of 2 speakers" in run("train_tts", output / "codes.parquet", *common, *sizes)
     codec = ["--model", CODEC, "--decoder-only", "--steps", 2, "--batch-size", 2, "--crop-seconds", 0.4]
     run("train_codec", output / "codes.parquet", *codec, "--output", tmp_path / "codec")
     assert (tmp_path / "codec" / "model" / "model.safetensors").is_file()
@@ -99,8 +99,8 @@ def test_a_codec_is_trained_with_phonemes(tmp_path):
     (tmp_path / "recordings").mkdir()
     shutil.copyfile(ROOT / "examples" / "assets" / "reference.ogg", tmp_path / "recordings" / "voice.ogg")
     phonemes = [{"symbol": "a", "start": 0.1, "end": 0.5}]
-    row = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
-    (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    example = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
+    (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(example) + "\n", encoding="utf-8")
     sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2]
     run("train_codec", tmp_path / "recordings", "--model", CODEC, "--phonemes", "--output", tmp_path / "run", *sizes)
     trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
