@@ -21,7 +21,7 @@ from typing import Any
 import griffe
 
 
-PUBLIC_MODULES = ("", ".audio_io", ".evaluation", ".hub", ".speech", ".training")
+PUBLIC_MODULES = ("", ".audio_io", ".evaluation", ".hub", ".serving", ".speech", ".training")
 
 # Names that are documented by another path: a base class, and a function of its module's name.
 _ELSEWHERE = {
@@ -92,7 +92,7 @@ def _places_of_names() -> dict[str, str]:
     for suffix in PUBLIC_MODULES:
         try:
             module = importlib.import_module(f"transformers_moss_tts{suffix}")
-        except ModuleNotFoundError:
+        except ImportError:
             continue
         for name in module.__all__:
             places.setdefault(name, f"{module.__name__}.{name}")

@@ -40,8 +40,9 @@ def run(args: Namespace) -> None:
         )
     model_class = MODEL_MAPPING.get(type(config), None)
     if not getattr(model_class, "reads_released_pickle", False):
-        raise ValueError(f"{model_class.__name__} reads no pickle: its releases are safetensors. {HOW_TO_CONVERT}")
-    weights = read_pickle(cached_file(name, WEIGHTS_NAME))
+        name = getattr(model_class, "__name__", type(config).__name__)
+        raise ValueError(f"{name} reads no pickle: its releases are safetensors. {HOW_TO_CONVERT}")
+    weights = read_pickle(str(cached_file(name, WEIGHTS_NAME)))
     dtype = next(weight.dtype for weight in weights.values())
     processor = AutoProcessor.from_pretrained(name)
     model = AutoModel.from_pretrained(name, dtype=dtype)

@@ -77,9 +77,9 @@ def read_settings(name: str) -> GeneratorSettings:
 def _find_generator(name: str) -> tuple[str, str | None]:
     """Folder or Hub id of a generator, and the folder of the adapter that was named."""
     name, adapter = find_model(name), None
-    config = Path(name, "adapter_config.json")
-    if config.is_file() and not Path(name, "config.json").exists():
-        name, adapter = _base_of(config), name
+    adapter_config = Path(name, "adapter_config.json")
+    if adapter_config.is_file() and not Path(name, "config.json").exists():
+        name, adapter = _base_of(adapter_config), name
     config = load_config(name)
     if type(config) not in MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING:
         kind = "a codec" if _is_codec(config) else f"a {config.model_type}"
