@@ -26,7 +26,7 @@ ALLOWED = {
     "evaluation": {PACKAGE, "audio_io", "utils", "loading", "bundled_models", "speech"},
     "training": {PACKAGE, *MODELS, "audio_io", "utils", "loading", "compatibility"},
     "hub": {PACKAGE, "moss_audio_tokenizer", "loading", "utils"},
-    "speech": {PACKAGE, *MODELS, "audio_io", "utils"},
+    "speech": {PACKAGE, *MODELS, "audio_io", "utils", "evaluation"},
     "serving": {PACKAGE, "speech", *MODELS, "audio_io", "utils"},
 }
 

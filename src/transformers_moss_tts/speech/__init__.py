@@ -19,15 +19,19 @@ from .guards import Guards
 from .long_form import LongSpeech, speak_dialogue, speak_long
 from .sentences import iterate_sentences, split_sentences
 from .streaming import SpeechStream, stream_speech
+from .takes import SpokenText, Take, speak
 
 
 __all__ = [
     "Guards",
     "LongSpeech",
     "SpeechStream",
+    "SpokenText",
+    "Take",
     "Voice",
     "expected_duration",
     "iterate_sentences",
+    "speak",
     "speak_dialogue",
     "speak_long",
     "split_sentences",

@@ -60,7 +60,8 @@ class Guards:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (is_number and 0 < value < float("inf")):
                 raise ValueError(f"`{field.name}` must be a number above 0, or None for no bound, got {value!r}.")
 
     def watch(self, frame_rate: float, duration: float | None = None) -> "Watch":
