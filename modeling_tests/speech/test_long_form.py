@@ -312,6 +312,20 @@ def test_a_voice_that_drifts_is_not_gone_on_from(model, processor, voice, tmp_pa
     assert [item["is_anchor"] for item in stretches] == [True, False, False, True]
 
 
+def test_every_architecture_speaks_long_in_a_kept_voice(speaker, tmp_path):
+    model, processor = speaker.model, speaker.processor
+    config = processor.audio_tokenizer.config
+    noise = np.random.default_rng(0).normal(0, 0.1, (config.num_channels, config.sampling_rate)).astype(np.float32)
+    Voice.from_recording((noise, config.sampling_rate), processor, text="hello").save(tmp_path / "anna.safetensors")
+    # Some of the random models say nothing behind a beginning: then the reference alone is tried.
+    options = {"voice": tmp_path / "anna.safetensors", "guards": None, "progress": False, "retries": 1}
+    limit = {"max_new_tokens": 22, "min_new_tokens": 15}
+    speak_long(model, processor, "One two. [pause 1s] Three.", tmp_path / "a.wav", generate_kwargs=limit, **options)
+    waveform, rate = soundfile.read(tmp_path / "a.wav", always_2d=True)
+    assert (rate, waveform.shape[1]) == (config.sampling_rate, config.num_channels)
+    assert rate < len(waveform) < 6 * rate and waveform.any()
+
+
 def test_progress_says_how_long_it_takes(model, processor, tmp_path, capsys):
     speak_long(model, processor, "One. Two.", tmp_path / "a.wav", **OPTIONS | {"progress": True})
     shown = capsys.readouterr().err
