@@ -312,6 +312,15 @@ def test_a_voice_that_drifts_is_not_gone_on_from(model, processor, voice, tmp_pa
     assert [item["is_anchor"] for item in stretches] == [True, False, False, True]
 
 
+def test_the_likest_take_is_kept(model, processor, voice, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers_moss_tts.speech.reader._SHORTEST", 0.0)
+    encoder = ListedEncoder(1.0, 0.5, 0.9, 0.7)
+    options = {"voice": voice, "mode": "clone", "speaker_encoder": encoder, "timings": tmp_path / "a.json"}
+    speak_long(model, processor, "One two.", tmp_path / "a.wav", best_of=3, retries=0, **OPTIONS | options)
+    (stretch,) = json.loads((tmp_path / "a.json").read_text())["stretches"]
+    assert (stretch["take"], round(stretch["similarity"], 2)) == (1, 0.9) and encoder.cosines == []
+
+
 def test_every_architecture_speaks_long_in_a_kept_voice(speaker, tmp_path):
     model, processor = speaker.model, speaker.processor
     config = processor.audio_tokenizer.config
@@ -371,6 +380,8 @@ BAD_CALLS = {
     "a voice that is missing": ({"voice": "missing.safetensors"}, "no voice 'missing.safetensors'"),
     "a stretch of no time": ({"stretch_seconds": 0}, "`stretch_seconds` must be 1 to 600"),
     "a pause below 0": ({"sentence_pause": -1}, "`sentence_pause` must be 0 to 600"),
+    "takes without an encoder": ({"best_of": 2}, "needs a `speaker_encoder`"),
+    "too many takes": ({"retries": 100}, "`retries` must be a whole number from 0 to 16"),
     "a seed twice": ({"generate_kwargs": {"seed": 1}}, "pass `seed` beside it"),
 }
 

@@ -34,6 +34,9 @@ from .stretches import Stretch, plan_stretches
 from .timings import check_timings, write_timings
 
 
+_MOST_TAKES = 16
+
+
 @dataclass(frozen=True)
 class LongSpeech:
     """
@@ -68,6 +71,7 @@ def speak_long(
     seed: int = 0,
     guards: Guards | None = Guards(),
     retries: int = 2,
+    best_of: int = 1,
     speaker_encoder: Any = None,
     generate_kwargs: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -106,6 +110,8 @@ def speak_long(
             What ends a generation that is no speech any more; `None` for nothing.
         retries (`int`, *optional*, defaults to 2):
             Further takes of a stretch at which a guard acted.
+        best_of (`int`, *optional*, defaults to 1):
+            Number of takes of each stretch, of which the one with the likest voice is kept; more than one needs a `speaker_encoder`.
         speaker_encoder (*optional*):
             Encoder with `embed(waveform)`, such as `load_scorer("speaker", "resemblyzer")` of the evaluation. With it a stretch whose
             voice has drifted is not gone on from.
@@ -132,6 +138,9 @@ def speak_long(
         raise ValueError(f"`mode` must be one of {', '.join(MODES)}, got {mode!r}.")
     check_codec(processor)
     _check_seconds(stretch_seconds=stretch_seconds, sentence_pause=sentence_pause, paragraph_pause=paragraph_pause)
+    _check_takes(retries, best_of)
+    if best_of > 1 and speaker_encoder is None:
+        raise ValueError("`best_of` takes needs a `speaker_encoder`, which says whose voice is the likest.")
     voices = {} if voice is None else {None: GivenVoice.of(voice, processor)}
     said = text_of(text)
     processor.abilities.check(processor.model_name, said, language, len(voices))
@@ -146,7 +155,7 @@ def speak_long(
         seed,
         guards,
         retries,
-        1,
+        best_of,
         speaker_encoder,
         check_generate_kwargs(generate_kwargs),
     )
@@ -197,6 +206,7 @@ def speak_dialogue(
     """
     check_codec(processor)
     _check_seconds(stretch_seconds=stretch_seconds, turn_pause=turn_pause)
+    _check_takes(retries, 1)
     turns = read_script(script)
     assigned = assign_voices(turns, voices)
     processor.abilities.check(processor.model_name, " ".join(turn.text for turn in turns), language, 1)
@@ -293,7 +303,8 @@ def _digest(reader: Reader) -> str:
         "settings": {
             str(name): [voice.said and voice.said.text, voice.settings] for name, voice in reader.voices.items()
         },
-        "mode": [reader.mode, reader.language, reader.seed, reader.retries, reader.speaker_encoder is not None],
+        "mode": [reader.mode, reader.language, reader.seed, reader.retries, reader.best_of],
+        "encoder": reader.speaker_encoder is not None,
         "guards": None if reader.guards is None else dataclasses.asdict(reader.guards),
         "generate": dict(reader.generate_kwargs),
         "variant": processor.variant.name,
@@ -307,6 +318,12 @@ def _check_seconds(**values: float) -> None:
         lowest = 1.0 if name == "stretch_seconds" else 0.0
         if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= 600:
             raise ValueError(f"`{name}` must be {lowest:g} to 600 seconds, got {value!r}.")
+
+
+def _check_takes(retries: int, best_of: int) -> None:
+    for name, value, lowest in (("retries", retries, 0), ("best_of", best_of, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= _MOST_TAKES:
+            raise ValueError(f"`{name}` must be a whole number from {lowest} to {_MOST_TAKES}, got {value!r}.")
 
 
 def _check_sources(files: Sequence[Path], sources: Sequence[Any]) -> None:
