@@ -36,10 +36,11 @@ class MossTTSGPT2Attention(nn.Module):
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
-        self.head_dim = config.n_embd // config.n_head
+        self.num_heads, self.head_dim = config.n_head, config.n_embd // config.n_head
         self.scaling = self.head_dim**-0.5 if config.scale_attn_weights else 1.0
         if config.scale_attn_by_inverse_layer_idx:
             self.scaling /= layer_idx + 1
+        self.dropout = config.attn_pdrop
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
 
@@ -51,15 +52,16 @@ class MossTTSGPT2Attention(nn.Module):
         cache: FrameCache | StaticFrameCache | Cache | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        projected = self.c_attn(hidden_states).unflatten(-1, (3, self.config.n_head, self.head_dim))
-        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        projected = self.c_attn(hidden_states).unflatten(-1, (3, self.num_heads, self.head_dim))
+        projected = projected.permute(2, 0, 3, 1, 4)
+        turned, value = projected[:2], projected[2]
         if position_embeddings is not None:
-            query = apply_rotary_embedding(query, *position_embeddings)
-            key = apply_rotary_embedding(key, *position_embeddings)
+            turned = apply_rotary_embedding(turned, *position_embeddings)
+        query, key = turned.unbind(0)
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        dropout = self.config.attn_pdrop if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0
         attended, weights = attend(self, query, key, value, mask, scaling=self.scaling, dropout=dropout, **kwargs)
         return self.c_proj(attended.flatten(2)), weights
 
@@ -70,7 +72,9 @@ class MossTTSGPT2MLP(nn.Module):
         width = config.n_inner or 4 * config.n_embd
         self.fc_in = nn.Linear(config.n_embd, width)
         self.fc_out = nn.Linear(width, config.n_embd)
-        self.act = ACT2FN[config.activation_function]
+        # The same function as one operation: a frame has dozens of them.
+        name = config.activation_function
+        self.act = ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc_out(self.act(self.fc_in(hidden_states)))
