@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("text", type=Path, help="UTF-8 text file; empty lines part paragraphs")
     parser.add_argument("--model", help="folder or Hub id of a generator; the bundled one by default")
     parser.add_argument("--voice", help="recording, or file of a voice")
-    parser.add_argument("--mode", default="anchored", help="how the voice is kept: clone, continuation or anchored")
+    parser.add_argument("--mode", default="clone", help="how the voice is kept: clone, continuation or anchored")
     parser.add_argument("--language", help='for example "English"')
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("demo/long.wav"))

@@ -48,7 +48,7 @@ def test_a_text_with_pauses_is_said_piece_by_piece(folder, capsys):
     assert "new/story.flac: " in capsys.readouterr().out
     assert soundfile.info("new/story.flac").duration > 1.7
     assert (folder / "new" / "story.srt").read_text().count("-->") == 3
-    assert cli.main([*arguments, "-o", "again.flac", "--mode", "anchored", "--seed", "0"]) == 0
+    assert cli.main([*arguments, "-o", "again.flac", "--mode", "clone", "--seed", "0"]) == 0
     np.testing.assert_array_equal(soundfile.read("again.flac")[0], soundfile.read("new/story.flac")[0])
 
 

@@ -305,7 +305,7 @@ def test_a_voice_that_drifts_is_not_gone_on_from(model, processor, voice, tmp_pa
     monkeypatch.setattr("transformers_moss_tts.speech.reader._SHORTEST", 0.0)
     # The first one is the voice that was given.
     encoder = ListedEncoder(1.0, 0.9, 0.88, 0.5, 0.9)
-    options = {"voice": voice, "speaker_encoder": encoder, "timings": tmp_path / "a.json"}
+    options = {"voice": voice, "mode": "anchored", "speaker_encoder": encoder, "timings": tmp_path / "a.json"}
     speak_long(model, processor, TEXT, tmp_path / "a.wav", **OPTIONS | options)
     stretches = json.loads((tmp_path / "a.json").read_text())["stretches"]
     assert [round(item["similarity"], 2) for item in stretches] == [0.9, 0.88, 0.5, 0.9]
@@ -327,7 +327,13 @@ def test_every_architecture_speaks_long_in_a_kept_voice(speaker, tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, (config.num_channels, config.sampling_rate)).astype(np.float32)
     Voice.from_recording((noise, config.sampling_rate), processor, text="hello").save(tmp_path / "anna.safetensors")
     # Some of the random models say nothing behind a beginning: then the reference alone is tried.
-    options = {"voice": tmp_path / "anna.safetensors", "guards": None, "progress": False, "retries": 1}
+    options = {
+        "voice": tmp_path / "anna.safetensors",
+        "guards": None,
+        "progress": False,
+        "retries": 1,
+        "mode": "anchored",
+    }
     limit = {"max_new_tokens": 22, "min_new_tokens": 15}
     speak_long(model, processor, "One two. [pause 1s] Three.", tmp_path / "a.wav", generate_kwargs=limit, **options)
     waveform, rate = soundfile.read(tmp_path / "a.wav", always_2d=True)

@@ -218,7 +218,7 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode",
         choices=("clone", "continuation", "anchored"),
-        help="how a long text keeps the voice; anchored by default",
+        help="how a long text keeps the voice; clone by default",
     )
     parser.add_argument(
         "--timings", action="append", type=Path, help="srt, vtt or json file of what is said when in a long text"

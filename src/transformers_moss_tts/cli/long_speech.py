@@ -60,7 +60,7 @@ def run_long(args: Namespace, text: str, model: Any, processor: Any) -> None:
         speech = speak_dialogue(model, processor, read_text(args.script), references, args.output, **options)
     else:
         voice = references[0] if references else None
-        mode = args.mode or "anchored"
+        mode = args.mode or "clone"
         speech = speak_long(model, processor, text, args.output, voice=voice, mode=mode, **options)
     took = time.perf_counter() - start
     print(

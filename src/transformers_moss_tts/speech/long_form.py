@@ -62,7 +62,7 @@ def speak_long(
     output: str | os.PathLike,
     *,
     voice: Any = None,
-    mode: str = "anchored",
+    mode: str = "clone",
     language: str | None = None,
     stretch_seconds: float = 12.0,
     sentence_pause: float = 0.25,
@@ -92,7 +92,7 @@ def speak_long(
         voice (audio, `Voice` or `tuple`, *optional*):
             Voice: what a reference is, a [`Voice`], or a pair of a recording and its words. Without one the first stretch makes the
             voice of all.
-        mode (`str`, *optional*, defaults to `"anchored"`):
+        mode (`str`, *optional*, defaults to `"clone"`):
             How a stretch keeps the voice. `"clone"`: the reference alone. `"continuation"`: what was said last begins the reply, at
             first the voice's recording where its words are known. `"anchored"`: the reference, and the reply begins with what
             was said first and last.
