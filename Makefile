@@ -25,7 +25,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 QUIET := HF_HUB_DISABLE_PROGRESS_BARS=1
 ONE_CORE := OMP_NUM_THREADS=1
 
-.PHONY: demo docs test lint format lowest newest
+.PHONY: demo docs test torture lint format lowest newest
 
 # What speaking needs.
 .venv/demo: pyproject.toml constraints.txt
@@ -47,6 +47,13 @@ demo: .venv/demo
 # All tests on the newest transformers that was tried, which constraints.txt names.
 test: .venv/installed
 	$(ONE_CORE) $(BIN)/python $(PYTEST)
+
+# Thousands of odd inputs, and processes that are killed while they write. `make torture SEED=5` repeats the inputs of a seed.
+SEED := $(or $(SEED),$(shell date +%s))
+torture: .venv/installed
+	@echo 'seed $(SEED)'
+	TORTURE_INPUTS=5000 TORTURE_SEED=$(SEED) $(ONE_CORE) $(BIN)/python $(PYTEST) modeling_tests/fuzz
+	$(ONE_CORE) $(BIN)/python $(PYTEST) -m torture
 
 # The documentation site, in site/. The API reference is read from the installed package.
 .venv/docs-installed: .venv/installed

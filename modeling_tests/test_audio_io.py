@@ -219,9 +219,9 @@ def test_limits(folder, name):
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "30", None])
 def test_limits_are_numbers(value):
-    with pytest.raises(ValueError, match="`max_duration` must be a number of seconds above 0"):
+    with pytest.raises((ValueError, TypeError), match="`max_duration` must be a number of seconds"):
         AudioLimits(max_duration=value)
-    with pytest.raises(ValueError, match="`max_bytes` must be a whole number above 0"):
+    with pytest.raises((ValueError, TypeError), match="`max_bytes` must be a whole number"):
         AudioLimits(max_bytes=value)
 
 
@@ -408,7 +408,7 @@ BAD_INPUT = {
     "list": (lambda p: load_audio([0.1, 0.2], RATE, array_sampling_rate=RATE), TypeError, "got list"),
     "dict without rate": (lambda p: load_audio({"array": np.zeros(9)}, RATE), ValueError, "'sampling_rate'"),
     "dict of nothing": (lambda p: load_audio({"text": "a"}, RATE), ValueError, "'text'"),
-    "three channels": (lambda p: load_audio(np.zeros(9), RATE, num_channels=3), ValueError, "1 or 2"),
+    "three channels": (lambda p: load_audio(np.zeros(9), RATE, num_channels=3), ValueError, "`num_channels`"),
     "samples first": (
         lambda p: load_audio(np.zeros((999, 2)), RATE, array_sampling_rate=RATE),
         ValueError,

@@ -18,9 +18,9 @@ import binascii
 import contextlib
 import hashlib
 import io
-import math
 import os
 import re
+import sys
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,6 +40,7 @@ from .utils.audio_files import (
     decode_file,
     encode_file,
 )
+from .utils.checks import check_number
 from .utils.download import download, is_url
 
 
@@ -85,10 +86,10 @@ def load_audio(
     Raises:
         ValueError: missing or unreadable file or URL, no samples, NaN or infinite samples, floats above 100 (integers that
             were not scaled), no sampling rate or a wrong one, something beyond the limits.
-        TypeError: a kind of input that is not listed above.
+        TypeError: a kind of input that is not listed above, arguments of a wrong kind.
     """
-    if num_channels not in (1, 2):
-        raise ValueError(f"`num_channels` must be 1 or 2, got {num_channels!r}.")
+    check_number("num_channels", num_channels, 1, 2, is_whole=True)
+    _check_limits(limits)
     sampling_rate = check_rate(sampling_rate, "`sampling_rate`", limits.max_sampling_rate)
     held, rate = _unwrap(audio, array_sampling_rate, limits)
     name = _describe(audio)
@@ -106,6 +107,7 @@ def read_audio_file(audio: AudioInput, limits: AudioLimits = DEFAULT_LIMITS) -> 
     Raises:
         ValueError: missing or too large file, or a URL that cannot be read.
     """
+    _check_limits(limits)
     if isinstance(audio, dict):
         key = next((key for key in (*_ARRAY_KEYS, *_FILE_KEYS) if audio.get(key) is not None), None)
         return read_audio_file(audio[key], limits) if key in _FILE_KEYS else audio
@@ -151,13 +153,15 @@ def normalize_loudness(waveform: np.ndarray, target_dbfs: float = -20.0, max_gai
 
     Raises:
         ValueError: no samples, NaN or infinite samples or levels, a gain below 0.
+        TypeError: a waveform that is no array of floats, levels that are no numbers.
     """
-    if not math.isfinite(target_dbfs) or not 0 <= max_gain_db < math.inf:
-        raise ValueError(
-            f"`target_dbfs` must be finite and `max_gain_db` at least 0, got {target_dbfs!r} and {max_gain_db!r}."
-        )
+    check_number("target_dbfs", target_dbfs, -sys.float_info.max, sys.float_info.max, unit="dB")
+    check_number("max_gain_db", max_gain_db, 0, sys.float_info.max, unit="dB")
+    if not isinstance(waveform, np.ndarray) or not np.issubdtype(waveform.dtype, np.floating):
+        given = getattr(waveform, "dtype", type(waveform).__name__)
+        raise TypeError(f"`waveform` must be an array of floats in -1 to 1, got {given}.")
     if waveform.size == 0 or not np.isfinite(waveform).all():
-        raise ValueError("A waveform must have samples, none of them NaN or infinite, to have a loudness.")
+        raise ValueError("`waveform` must have samples, none of them NaN or infinite, to have a loudness.")
     power = float(np.mean(np.square(waveform, dtype=np.float64)))
     gain = np.clip(target_dbfs - 10 * np.log10(power + 1e-9), -max_gain_db, max_gain_db)
     return (waveform * 10 ** (gain / 20)).astype(np.float32)
@@ -171,9 +175,11 @@ def save_audio(audio: np.ndarray | torch.Tensor, path: str | os.PathLike, sampli
     Raises:
         ValueError: another suffix, a missing folder, no samples, NaN or infinite samples, a wrong shape, a sampling rate or
             number of channels that the format does not have.
-        TypeError: samples that are neither floats nor 16 or 32 bit integers.
+        TypeError: samples that are neither floats nor 16 or 32 bit integers, a path that is none.
         OSError: the file cannot be written, for example because the disk is full.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`path` must be a string or a path, got {type(path).__name__}.")
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in FILE_SUFFIXES:
@@ -230,6 +236,11 @@ def _unwrap(audio: Any, rate: Any, limits: AudioLimits) -> tuple[Any, int | None
             f"{name} has no sampling rate: pass (array, rate) or {{'array': array, 'sampling_rate': rate}}."
         )
     return _samples(audio), rate
+
+
+def _check_limits(limits: Any) -> None:
+    if not isinstance(limits, AudioLimits):
+        raise TypeError(f"`limits` must be an AudioLimits, got {limits!r:.80}.")
 
 
 def _is_file(audio: Any) -> bool:

@@ -28,6 +28,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ..loading.remote_code import MODULE
 from ..moss_audio_tokenizer import MossAudioTokenizerModel
+from ..utils.atomic_files import replacing
 
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -171,6 +172,16 @@ class ModelCardFacts:
             raise ValueError(f"{path!s} has not the facts of a model card: {error}. There are {known}.") from error
 
 
+class _Card(ModelCard):
+    """A card that is written over an older one whole or not at all."""
+
+    def save(self, filepath: Path | str) -> None:
+        filepath = Path(filepath)
+        filepath.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(filepath) as temporary:
+            super().save(temporary)
+
+
 def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> ModelCard:
     """
     The card of a generator, codec or adapter; `card.save(folder / "README.md")` puts it into its repository.
@@ -215,7 +226,7 @@ def render_model_card(folder: str | os.PathLike, facts: ModelCardFacts) -> Model
     if data.eval_results is None:
         data.pop("model_name")
     described |= {"base_model": base_model}
-    return ModelCard.from_template(data, template_path=str(TEMPLATE), facts=facts, model=described)
+    return _Card.from_template(data, template_path=str(TEMPLATE), facts=facts, model=described)
 
 
 def training_settings(checkpoint: str | os.PathLike) -> dict[str, Any]:

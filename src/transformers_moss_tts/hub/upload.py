@@ -24,6 +24,9 @@ from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, validate_repo_id
 
+from ..utils.atomic_files import TEMPORARY_PATTERNS, is_temporary
+from ..utils.text_files import read_text
+
 
 # What Trainer keeps to go on with a training; nobody else needs it, and all of it is pickles.
 _OF_TRAINER = re.compile(r"(training_args\.bin|optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)")
@@ -87,6 +90,8 @@ def _list_all(folder: str | os.PathLike) -> dict[str, Path]:
     for parent, folders, names in os.walk(root):
         for name in sorted(names) + [name for name in folders if Path(parent, name).is_symlink()]:
             path = Path(parent, name)
+            if is_temporary(path.relative_to(root)):
+                continue
             _check_link(path, root)
             files[path.relative_to(root).as_posix()] = path
     # As huggingface_hub leaves them out: .git and its own cache.
@@ -105,9 +110,15 @@ def _check_reference(path: Path, root: Path) -> None:
     if path.name not in _REFERENCES:
         return
     key, remedy = _REFERENCES[path.name]
-    name = json.loads(path.read_text(encoding="utf-8")).get(key)
+    try:
+        fields = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}): save it again.") from error
+    name = fields.get(key) if isinstance(fields, dict) else fields
     if name is None:
         return
+    if not isinstance(name, str) or "\0" in name:
+        raise ValueError(f"{path} must be an object with a string under {key!r}, got {name!r:.80}.")
     beside = (path.parent / name).resolve()
     is_absolute = Path(name).is_absolute()
     if beside.is_dir() and beside.is_relative_to(root) and not is_absolute:
@@ -167,7 +178,7 @@ def upload(
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=Path(folder),
-            ignore_patterns=[glob.escape(name) for name in left_out(folder)] or None,
+            ignore_patterns=[*TEMPORARY_PATTERNS, *(glob.escape(name) for name in left_out(folder))],
             commit_message=commit_message,
             revision=revision,
             create_pr=create_pr,

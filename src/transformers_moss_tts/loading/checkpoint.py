@@ -27,10 +27,12 @@ from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.utils import WEIGHTS_NAME, check_peft_version, logging
 
 from ..utils.atomic_files import replacing_files
+from ..utils.text_files import read_text
 from .released_config import follow_attention_preference
 from .weight_files import (
     HOW_TO_CONVERT,
     check_adapter,
+    check_adapter_config,
     check_finite,
     check_index,
     check_size,
@@ -183,7 +185,10 @@ def _checkpoints_of(checkpoint: str | os.PathLike | None) -> list[str | os.PathL
     config = Path(checkpoint, "adapter_config.json")
     if not config.is_file() or Path(checkpoint, "config.json").exists():
         return [checkpoint]
-    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    check_adapter_config(checkpoint, {})
+    base = json.loads(read_text(config)).get("base_model_name_or_path")
+    if not isinstance(base, str | None):
+        raise ValueError(f"`base_model_name_or_path` in {config} must be a string, got {base!r:.80}.")
     return [checkpoint, base] if base else [checkpoint]
 
 

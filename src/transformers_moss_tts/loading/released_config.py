@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import bfloat16, float16
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available, logging
@@ -67,16 +68,23 @@ class ReleasedConfigMixin(RemoteCodeConfigMixin, _Config):
                 f"The config.json names its weights, `transformers_weights`={config_dict['transformers_weights']!r}: this was "
                 "refused. Call them model.safetensors, and remove the field."
             )
+        for name in ("dtype", "torch_dtype"):
+            dtype = config_dict.get(name)
+            if dtype is not None and not isinstance(
+                getattr(torch, str(dtype).removeprefix("torch."), None), torch.dtype
+            ):
+                raise ValueError(
+                    f"`{name}` of the config.json must be a type of weights such as 'float32', got {dtype!r:.80}."
+                )
         preference = None
         if "attn_implementation" not in kwargs:
             config_dict, preference = _without_attention_preference(config_dict)
         try:
             result = super().from_dict(config_dict, **kwargs)
-        except (ValueError, TypeError):
-            raise
         except Exception as error:
             # For a file may have any value in any field, of the backbone's configuration too.
-            raise ValueError(f"The config.json cannot be one of {cls.__name__}: {error!r}") from error
+            reason = str(error) if isinstance(error, ValueError | TypeError) else repr(error)
+            raise ValueError(f"The config.json cannot be one of {cls.__name__}: {reason}") from error
         config = result[0] if isinstance(result, tuple) else result
         config._attention_preference = preference
         return result

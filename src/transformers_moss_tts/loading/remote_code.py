@@ -22,6 +22,8 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..utils.atomic_files import replacing
+
 
 MODULE = Path(__file__).with_name("moss_tts_plugin.py")
 
@@ -79,7 +81,8 @@ def class_reference(class_name: str) -> str:
 def add_module(folder: str | os.PathLike) -> None:
     """Puts the module into a folder, which is made if it is missing."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(MODULE, Path(folder, MODULE.name))
+    with replacing(Path(folder, MODULE.name)) as temporary:
+        shutil.copyfile(MODULE, temporary)
 
 
 def needs_module(folder: str | os.PathLike) -> bool:

@@ -28,12 +28,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import (
+    ADAPTER_CONFIG_NAME,
     ADAPTER_SAFE_WEIGHTS_NAME,
     SAFE_WEIGHTS_INDEX_NAME,
     SAFE_WEIGHTS_NAME,
     WEIGHTS_NAME,
     cached_file,
 )
+
+from ..utils.text_files import read_text
 
 
 HOW_TO_CONVERT = (
@@ -156,9 +159,21 @@ def check_adapter(adapter: str | os.PathLike, options: dict[str, Any]) -> None:
     path = cached_file(adapter, ADAPTER_SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False, **hub_options)
     if path is None:
         raise ValueError(f"The adapter {adapter!s} has no {ADAPTER_SAFE_WEIGHTS_NAME}. {HOW_TO_CONVERT}")
+    check_adapter_config(adapter, hub_options)
     check_weight_files([path])
     with safe_open(path, framework="pt") as weights:
         check_finite(((name, weights.get_tensor(name)) for name in weights.keys()), adapter)
+
+
+def check_adapter_config(adapter: str | os.PathLike, hub_options: dict[str, Any]) -> None:
+    """Raises a `ValueError` if the configuration of an adapter is no JSON object."""
+    path = cached_file(adapter, ADAPTER_CONFIG_NAME, **hub_options)
+    try:
+        fields = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The {ADAPTER_CONFIG_NAME} of {adapter!s} is no JSON: {error}.") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"The {ADAPTER_CONFIG_NAME} of {adapter!s} must hold an object, got {type(fields).__name__}.")
 
 
 def check_finite(weights: Iterable[tuple[str, torch.Tensor]], checkpoint: str | os.PathLike) -> None:
@@ -207,6 +222,7 @@ def _check_suffix(file: str) -> None:
 __all__ = [
     "HOW_TO_CONVERT",
     "check_adapter",
+    "check_adapter_config",
     "check_finite",
     "check_index",
     "check_size",

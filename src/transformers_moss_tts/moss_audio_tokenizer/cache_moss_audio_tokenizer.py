@@ -17,10 +17,13 @@ from typing import Literal
 
 import torch
 
+from ..utils.checks import check_number
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .stages_moss_audio_tokenizer import transformer_stages
 
 
+# Far more than any machine holds.
+_MOST_STREAMS = 2**20
 # Longest chunk, in frames, whose keys and values are written in their places, and nothing else is moved. Room for more would be read
 # with every chunk.
 _FRAMES_IN_PLACE = 4
@@ -125,10 +128,9 @@ class MossAudioTokenizerCache:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ):
-        if part not in ("encoder", "decoder"):
-            raise ValueError(f"`part` must be 'encoder' or 'decoder', got {part!r}.")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if not isinstance(part, str) or part not in ("encoder", "decoder"):
+            raise ValueError(f"`part` must be 'encoder' or 'decoder', got {part!r:.80}.")
+        check_number("batch_size", batch_size, 1, _MOST_STREAMS, is_whole=True)
         self.part = part
         self.batch_size = batch_size
         self.layer_shapes = self.expected_layer_shapes(config, part)
@@ -212,9 +214,27 @@ class MossAudioTokenizerCache:
         return places.update(self.keys[layer_idx], keys), places.update(self.values[layer_idx], values)
 
     def reset(self, streams: torch.Tensor | list[int] | None = None) -> None:
-        """Forgets `streams` (indices or a boolean mask; all of them by default), so that new ones start."""
+        """
+        Forgets `streams` (indices or a boolean mask; all of them by default), so that new ones start.
+
+        Raises:
+            ValueError: for streams that the cache does not have.
+            TypeError: for what are neither indices nor a mask.
+        """
         # Keys need no clearing: a position is only seen once `num_frames` says that it is real.
-        self.num_frames[slice(None) if streams is None else streams] = 0
+        if streams is None:
+            self.num_frames.zero_()
+            return
+        if not isinstance(streams, torch.Tensor | list):
+            raise TypeError(f"`streams` must be a list of indices or a tensor, got {type(streams).__name__}.")
+        if isinstance(streams, list) and not streams:
+            return
+        try:
+            self.num_frames[torch.as_tensor(streams, device=self.device)] = 0
+        except (IndexError, TypeError, ValueError, RuntimeError, OverflowError, NotImplementedError) as error:
+            raise ValueError(
+                f"`streams` must be indices below {self.batch_size}, or a mask of {self.batch_size}: {error}."
+            ) from error
 
 
 __all__ = ["ChunkPlaces", "MossAudioTokenizerCache"]

@@ -146,9 +146,9 @@ class MossAudioTokenizerConfig(ReleasedConfigMixin, PreTrainedConfig):
             self.quantizer_kwargs = released_quantizer_kwargs()
         self.quantizer_type = self.quantizer_kwargs.get("quantizer_type", self.quantizer_type)
         super().__post_init__(**kwargs)
-        for name in (self.compute_dtype, self.codec_weight_dtype):
-            if name is not None:
-                codec_dtype(name)
+        for field in ("compute_dtype", "codec_weight_dtype"):
+            if getattr(self, field) is not None and getattr(self, field) not in _DTYPES:
+                raise ValueError(f"`{field}` must be one of {', '.join(_DTYPES)}, got {getattr(self, field)!r:.80}.")
         check_architecture(self)
 
     @classmethod

@@ -15,6 +15,7 @@
 
 import torch
 
+from ..utils.checks import check_number, is_number
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 
 
@@ -22,8 +23,7 @@ def check_num_quantizers(config: MossAudioTokenizerConfig, num_quantizers: int |
     """Number of codebooks, all of the codec's by default; a `ValueError` for one that it does not have."""
     if num_quantizers is None:
         return config.num_quantizers
-    if not 1 <= num_quantizers <= config.num_quantizers:
-        raise ValueError(f"`num_quantizers` must be between 1 and {config.num_quantizers}, got {num_quantizers}.")
+    check_number("num_quantizers", num_quantizers, 1, config.num_quantizers, is_whole=True)
     return num_quantizers
 
 
@@ -41,7 +41,7 @@ def check_audio(
         ValueError: for a wrong shape, no, NaN or infinite audio, or a part of a frame.
         TypeError: for input that is not a floating point tensor.
     """
-    if not isinstance(input_values, torch.Tensor) or not input_values.is_floating_point():
+    if not isinstance(input_values, torch.Tensor) or not input_values.is_floating_point() or input_values.is_sparse:
         given = getattr(input_values, "dtype", type(input_values).__name__)
         raise TypeError(f"`input_values` must be a floating point tensor with values in -1 to 1, got {given}.")
     num_channels = config.num_channels
@@ -116,12 +116,12 @@ def check_codes(
             "`.permute(2, 0, 1)` first."
         )
     if num_quantizers is not None:
-        if not 1 <= num_quantizers <= audio_codes.shape[0]:
+        if not is_number(num_quantizers) or not 1 <= num_quantizers <= audio_codes.shape[0] or num_quantizers % 1:
             raise ValueError(
                 f"`num_quantizers` must be between 1 and the {audio_codes.shape[0]} codebooks of `audio_codes`, "
-                f"got {num_quantizers}."
+                f"got {num_quantizers!r:.80}."
             )
-        audio_codes = audio_codes[:num_quantizers]
+        audio_codes = audio_codes[: int(num_quantizers)]
     _, batch_size, num_frames = audio_codes.shape
     lengths = _lengths_of(padding_mask, batch_size, num_frames, audio_codes.device)
     if padding_mask is not None:
@@ -146,6 +146,8 @@ def _lengths_of(
 ) -> torch.Tensor:
     if padding_mask is None:
         return torch.full((batch_size,), num_steps, device=device)
+    if not isinstance(padding_mask, torch.Tensor):
+        raise TypeError(f"`padding_mask` must be a tensor, got {type(padding_mask).__name__}.")
     if padding_mask.shape != (batch_size, num_steps):
         raise ValueError(
             f"`padding_mask` must have shape {(batch_size, num_steps)}, one value a step, got "

@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 from ..compatibility import takes_past_key_values
 from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
+from ..utils.checks import check_number
 from .cache_moss_audio_tokenizer import MossAudioTokenizerCache
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .inputs_moss_audio_tokenizer import (
@@ -456,10 +457,11 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
             # Beyond a few windows chunks are faster, and memory stays flat; a chunk's cache carries no gradient.
             is_long = num_frames > _MANY_WINDOWS * window and not torch.is_grad_enabled()
             return max(1, window) if is_long and not torch.compiler.is_compiling() else None
+        check_number("chunk_duration", chunk_duration, math.ulp(0), unit="seconds")
         frames = chunk_duration * self.config.frame_rate
         if not 1 <= frames < math.inf or abs(frames - round(frames)) > 1e-6:
             frame_duration = 1 / self.config.frame_rate
-            nearest = max(1, round(frames)) if math.isfinite(frames) else 1
+            nearest = max(1, round(min(frames, num_frames)))
             raise ValueError(
                 f"`chunk_duration` must be a whole number of frames of {frame_duration:g} s, got {chunk_duration} s "
                 f"({frames:g} frames). Try {nearest * frame_duration:g}."

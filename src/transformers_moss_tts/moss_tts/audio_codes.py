@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ..audio_io import load_audio, normalize_loudness, save_audio
+from ..utils.checks import check_number
 from .frames import split_audio_codes
 from .generated_sequences import GeneratedSequences
 from .messages import Audio, is_codes
@@ -190,7 +191,11 @@ class AudioCodesMixin(UpstreamMixin):
         return encoded
 
     def _check_codes(self, codes: torch.Tensor | np.ndarray) -> torch.LongTensor:
-        codes, config = torch.as_tensor(codes).cpu().long(), self.model_config
+        config = self.model_config
+        if not is_codes(codes):
+            kind = getattr(codes, "dtype", type(codes).__name__)
+            raise TypeError(f"Codes must be tensors (frames, {config.n_vq}) of whole numbers, got {kind}.")
+        codes = torch.as_tensor(codes).cpu().long()
         if codes.shape[1] < config.n_vq:
             raise ValueError(
                 f"Codes must have shape (frames, {config.n_vq}), got {tuple(codes.shape)}. `encode` of a codec returns codebooks "
@@ -226,19 +231,21 @@ class AudioCodesMixin(UpstreamMixin):
 
     def _codes_of_outputs(self, outputs, prompt_length: int | None) -> tuple[list, list]:
         config = self.model_config
-        if isinstance(outputs, dict):
+        if prompt_length is not None:
+            check_number("prompt_length", prompt_length, 0, is_whole=True)
+        if isinstance(outputs, dict) and outputs.keys() >= {"prefix_codes", "audio_codes"}:
             return outputs["prefix_codes"], outputs["audio_codes"]
         if isinstance(outputs, list):
             checked = [self._check_codes(codes) for codes in outputs]
             return [codes[:0] for codes in checked], checked
         if not isinstance(outputs, torch.Tensor) or outputs.ndim not in (2, 3):
             raise TypeError(
-                "`decode` takes what `generate` returned, sequences (batch_size, length, 1 + n_vq), codes (frames, n_vq) or "
+                "`outputs` must be what `generate` returned, sequences (batch_size, length, 1 + n_vq), codes (frames, n_vq) or "
                 f"a list of codes, got {type(outputs).__name__}."
             )
         if outputs.shape[-1] == config.n_vq and outputs.ndim == 2:
             return [outputs[:0].cpu()], [self._check_codes(outputs)]
-        if outputs.shape[-1] != 1 + config.n_vq:
+        if outputs.shape[-1] != 1 + config.n_vq or 0 in outputs.shape:
             raise ValueError(
                 f"Sequences must have {1 + config.n_vq} streams, codes {config.n_vq} codebooks, got {tuple(outputs.shape)}."
             )

@@ -19,10 +19,12 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.qwen3 import Qwen3Config
 
 from ..compatibility import CACHE_NAME
 from ..loading.released_config import ReleasedConfigMixin, check_sizes
+from ..utils.checks import check_number
 
 
 # Largest sizes that a configuration may ask for, far above those of any model: what a file asks for is built before its weights
@@ -214,6 +216,14 @@ def _check_sub_config(config: PreTrainedConfig, name: str) -> None:
         activation = getattr(config, field, None)
         if activation is not None and activation not in ACT2FN:
             raise ValueError(f"`{name}.{field}` must be one of {', '.join(sorted(ACT2FN))}, got {activation!r}.")
+    rope = getattr(config, "rope_parameters", None) or {}
+    if "rope_theta" in rope:
+        check_number(f"{name}.rope_parameters.rope_theta", rope["rope_theta"], math.ulp(0), 1e30)
+    kind = rope.get("rope_type", "default")
+    if not isinstance(kind, str) or kind not in ("default", *ROPE_INIT_FUNCTIONS):
+        raise ValueError(
+            f"`{name}.rope_parameters.rope_type` must be one of default, {', '.join(ROPE_INIT_FUNCTIONS)}, got {kind!r:.80}."
+        )
     if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
         raise ValueError(
             f"`{name}.pad_token_id` must be a text token, between 0 and {config.vocab_size - 1}, got {config.pad_token_id}."

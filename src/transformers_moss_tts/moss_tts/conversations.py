@@ -113,9 +113,8 @@ class ConversationsMixin:
                 reference that is too long or of another codec, a conversation that ends with the wrong role, an unknown
                 role or mode, or audio without a codec.
         """
-        if return_tensors != "pt" or not padding:
-            raise ValueError("Prompts are left padded torch tensors: use `padding=True` and `return_tensors='pt'`.")
-        if mode not in _MODES:
+        _check_format(padding, return_tensors)
+        if not isinstance(mode, str) or mode not in _MODES:
             raise ValueError(f"`mode` must be one of {', '.join(_MODES)}, got {mode!r}.")
         check_call_options(kwargs, self.model_config.n_vq)
         if conversations is None and is_conversations(text):
@@ -139,9 +138,8 @@ class ConversationsMixin:
             conversations = [[message] for message in messages_of_fields(fields)]
         elif given := [name for name, value in fields.items() if value is not None]:
             raise ValueError(f"Conversations carry their own fields; got {', '.join(given)} beside them.")
-        if isinstance(conversations, dict):
-            conversations = [conversations]
-        conversations = [[c] if isinstance(c, dict) else list(c) for c in conversations]
+        conversations = [conversations] if isinstance(conversations, dict) else _list("conversations", conversations)
+        conversations = [[c] if isinstance(c, dict) else _list("conversations", c) for c in conversations]
         return self._encode_conversations(conversations, mode, sampling_rate)
 
     def _conversations_of_script(
@@ -201,12 +199,18 @@ class ConversationsMixin:
             raise ValueError("The prompt is not a string template: audio codes are part of it. Leave `tokenize=True`.")
         options = (processor_kwargs or {}) | kwargs
         sampling_rate = options.pop("sampling_rate", None)
-        for ignored in ("return_tensors", "padding"):
-            options.pop(ignored, None)
+        _check_format(options.pop("padding", True), options.pop("return_tensors", "pt"))
+        for name, flag in (
+            ("add_generation_prompt", add_generation_prompt),
+            ("continue_final_message", continue_final_message),
+            ("return_dict", return_dict),
+        ):
+            if not isinstance(flag, bool | None):
+                raise TypeError(f"`{name}` must be True or False, got {flag!r:.80}.")
         if unknown := set(options) - {*SCALAR_FIELDS, "duration_seconds"}:
             raise TypeError(f"`apply_chat_template` got unknown options: {', '.join(sorted(unknown))}.")
-        is_one = bool(conversation) and isinstance(conversation[0], dict)
-        chats = [conversation] if is_one else conversation
+        chats = _list("conversation", conversation)
+        chats = [chats] if chats and isinstance(chats[0], dict) else [_list("conversation", chat) for chat in chats]
         conversations = [[message_of_chat(message, options) for message in chat] for chat in chats]
         ends_with_user = [bool(chat) and chat[-1]["role"] == "user" for chat in conversations]
         if any(ends_with_user) != all(ends_with_user):
@@ -331,12 +335,12 @@ class ConversationsMixin:
     def _content_parts(
         self, message: Message, sampling_rate: int | None, known: dict[Any, torch.LongTensor]
     ) -> list[Part]:
-        content = message.get("content", AUDIO_PLACEHOLDER)
+        content, audio = message.get("content", AUDIO_PLACEHOLDER), message.get("audio_codes_list")
         if isinstance(content, str):
-            audio = list(message.get("audio_codes_list") or [])
+            audio = [] if audio is None else _list("audio_codes_list", audio)
             return content_parts(content, self._encode_audio(audio, sampling_rate, known))
         # A path of audio is a string too.
-        audio = [item for item in content if not isinstance(item, UserText)]
+        audio = [item for item in _list("content", content) if not isinstance(item, UserText)]
         codes = iter(self._encode_audio(audio, sampling_rate, known))
         return [UserText(item) if isinstance(item, UserText) else next(codes) for item in content]
 
@@ -363,3 +367,15 @@ class ConversationsMixin:
             input_ids[index, longest - len(sequence) :] = sequence
         attention_mask = torch.arange(longest) >= (longest - lengths)[:, None]
         return BatchFeature({"input_ids": input_ids, "attention_mask": attention_mask})
+
+
+def _check_format(padding: Any, return_tensors: Any) -> None:
+    is_padded = padding is True or (isinstance(padding, str) and padding == "longest")
+    if not is_padded or not isinstance(return_tensors, str) or return_tensors != "pt":
+        raise ValueError("Prompts are left padded torch tensors: use `padding=True` and `return_tensors='pt'`.")
+
+
+def _list(name: str, value: Any) -> list:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"`{name}` must be a list, got {type(value).__name__}.")
+    return list(value)

@@ -142,6 +142,7 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
             **kwargs,
         )
         if labels is not None:
+            self.check_labels(labels, outputs.last_hidden_state)
             outputs.logits, outputs.audio_logits = self.score_labels(outputs.last_hidden_state, labels)
         return self.add_loss(outputs, labels, channelwise_loss_weight, num_items_in_batch)
 

@@ -13,13 +13,16 @@
 # limitations under the License.
 """Frames of codes while they are generated."""
 
+import math
+import threading
 from collections.abc import Iterator
 from queue import Queue
 
 import torch
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.streamers import BaseStreamer
 
+from ..utils.checks import check_number
+from .configuration_moss_tts import MossTTSConfig
 from .frames import ends_span, frames_of_steps, last_index_of, split_audio_codes
 
 
@@ -50,7 +53,11 @@ class MossTTSFrameStreamer(BaseStreamer):
     ```
     """
 
-    def __init__(self, config: PreTrainedConfig, timeout: float | None = None, skip_prompt: bool = True):
+    def __init__(self, config: MossTTSConfig, timeout: float | None = None, skip_prompt: bool = True):
+        if not isinstance(config, MossTTSConfig):
+            raise TypeError(f"`config` must be the configuration of a generator, got {type(config).__name__}.")
+        if timeout is not None:
+            check_number("timeout", timeout, math.ulp(0), threading.TIMEOUT_MAX, unit="seconds")
         self.config = config
         self.timeout = timeout
         self.skip_prompt = skip_prompt

@@ -122,9 +122,14 @@ class MossTTSGenerationMixin(GenerationMixin):
     def adjust_generation_fn(
         self, generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
     ):
-        super().adjust_generation_fn(
-            generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
-        )
+        try:
+            super().adjust_generation_fn(
+                generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
+            )
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+            raise ValueError(
+                f"The generation_config.json of {pretrained_model_name_or_path!s} cannot be used: {error}."
+            ) from error
         # Checkpoints without a generation_config.json get one made from config.json, which says nothing of generation.
         loaded = {} if self.generation_config._from_model_config else self.generation_config.to_diff_dict()
         keep_variant(self.config, find_variant(self.config, pretrained_model_name_or_path, loaded))
@@ -136,6 +141,7 @@ class MossTTSGenerationMixin(GenerationMixin):
         loaded["pad_token_id"] = self.config.pad_token_id
         if loaded.get("max_length") is not None and loaded.get("max_new_tokens") is None:
             self.generation_config.max_new_tokens = None
+        check_arguments(loaded)
         self.generation_config.update(allow_custom_entries=True, **rename_audio_parameters(loaded))
 
     @takes_either_cache_name
@@ -201,7 +207,9 @@ class MossTTSGenerationMixin(GenerationMixin):
         self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]
     ) -> tuple[torch.LongTensor, torch.Tensor | None]:
         if input_ids is None or kwargs.get("inputs_embeds") is not None:
-            raise ValueError("`generate` needs `input_ids`: the states of a prompt do not say which codes it has.")
+            raise ValueError(
+                "`generate` needs `input_ids`, not `inputs_embeds`: the states of a prompt do not say which codes it has."
+            )
         num_streams = 1 + self.config.n_vq
         if input_ids.ndim != 3 or input_ids.shape[-1] != num_streams or 0 in input_ids.shape:
             raise ValueError(
@@ -234,7 +242,27 @@ class MossTTSGenerationMixin(GenerationMixin):
                 f"and {self.config.audio_vocab_size - 1}, or {self.config.audio_pad_code} where there is no audio. Got at "
                 f"most {input_ids.amax((0, 1)).tolist()} and at least {int(input_ids.min())}."
             )
+        self._check_cache(kwargs.get(CACHE_NAME), input_ids, kwargs)
         return input_ids, attention_mask
+
+    def _check_cache(self, cache: Cache | None, input_ids: torch.LongTensor, kwargs: dict[str, Any]) -> None:
+        """A cache that is given holds the first steps of these prompts."""
+        if cache is None:
+            return
+        length, num_steps = cache.get_seq_length(), input_ids.shape[1]
+        if length >= num_steps:
+            raise ValueError(
+                f"`{CACHE_NAME}` holds {length} steps of a prompt of {num_steps}: pass a prompt that goes on after them."
+            )
+        config = kwargs.get("generation_config")
+        asked = kwargs.get("num_return_sequences") or getattr(config, "num_return_sequences", None) or 1
+        sizes = {
+            len(keys) for layer in cache.layers if (keys := getattr(layer, "keys", None)) is not None and keys.numel()
+        }
+        if sizes - {asked * len(input_ids)}:
+            raise ValueError(
+                f"`{CACHE_NAME}` is of {max(sizes)} sequences, and {asked * len(input_ids)} are generated: pass a cache of as many."
+            )
 
     def _align_prompts(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor, kwargs: dict[str, Any]
@@ -265,6 +293,12 @@ class MossTTSGenerationMixin(GenerationMixin):
             renamed = rename_audio_parameters({name: said.get(name) for name in (*own, *AUDIO_NAMES)}, defaults)
             parameters |= {name: value for name, value in renamed.items() if value is not None}
         asks_for_length = _asks_for_length(kwargs, given)
+        # Before transformers looks at values of kinds that it does not expect.
+        options, plain = vars(GenerationConfig()), int | float | None
+        odd = {
+            name: value for name, value in (given | kwargs).items() if name in options and not isinstance(value, plain)
+        }
+        check_no_effect(odd, own)
 
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         if asks_for_length:
@@ -308,13 +342,13 @@ class MossTTSGenerationMixin(GenerationMixin):
             )
         if generation_config.output_scores:
             raise ValueError("`output_scores` is not supported: ask for `output_logits`, which are of all streams.")
-        check_no_effect(generation_config, dict.fromkeys([*SAMPLING_PARAMETERS, *self.other_parameters]))
+        check_no_effect(vars(generation_config), dict.fromkeys([*SAMPLING_PARAMETERS, *self.other_parameters]))
         super()._validate_generation_mode(generation_mode, generation_config, generation_mode_kwargs)
 
     def _get_logits_processor(self, *args, logits_processor=None, prefix_allowed_tokens_fn=None, **kwargs):
         if logits_processor or prefix_allowed_tokens_fn is not None:
             raise ValueError(
-                "Logits processors and `prefix_allowed_tokens_fn` see one vocabulary; this model has a text stream and "
+                "A `logits_processor` and a `prefix_allowed_tokens_fn` see one vocabulary; this model has a text stream and "
                 f"{self.config.n_vq} codebooks. Use the text_* and audio_* options."
             )
         return LogitsProcessorList()

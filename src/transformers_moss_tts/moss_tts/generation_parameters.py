@@ -15,12 +15,14 @@
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationConfig
+
+from ..utils.checks import is_number
 
 
 # Sampling of the text stream and of the codebooks.
@@ -52,7 +54,7 @@ _REFUSED_ARGUMENTS = (
     *("negative_prompt_ids", "negative_prompt_attention_mask", "continuous_batching_config"),
 )
 
-_LOWEST_TEMPERATURE = 1e-5
+_LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 1e-5, 1e5
 _HIGHEST_PENALTY = 1e3
 # Whole numbers, and the lowest and highest that they may be.
 _WHOLE_NUMBERS = {
@@ -70,7 +72,7 @@ _WHOLE_NUMBERS = {
 }
 _FLAGS = (
     *("do_sample", "use_cache", "disable_compile", "return_dict_in_generate"),
-    *("output_attentions", "output_hidden_states", "output_logits", "output_scores"),
+    *("output_attentions", "output_hidden_states", "output_logits", "output_scores", "synced_gpus"),
 )
 # Other arguments of `generate`, and what they must be.
 _TYPES = {
@@ -80,6 +82,7 @@ _TYPES = {
     "position_ids": torch.Tensor,
     "generation_config": GenerationConfig,
     "stopping_criteria": list,
+    "custom_generate": Callable,
     "cache": Cache,
     "past_key_values": Cache,
     **dict.fromkeys(_FLAGS, bool),
@@ -111,7 +114,8 @@ def rename_audio_parameters(
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raises an error that names the argument of `generate` that would have no effect, or is of a wrong type."""
     for name in _REFUSED_ARGUMENTS:
-        if arguments.get(name) is not None:
+        # Of `forward`, where `None` says something.
+        if arguments.get(name) is not None or (name == "logits_to_keep" and name in arguments):
             raise ValueError(f"`{name}` has no effect on generation: leave it out.")
     if arguments.get("cache_implementation") == "paged":
         raise ValueError("`cache_implementation='paged'` is not supported: it batches sequences of one vocabulary.")
@@ -122,23 +126,26 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
         raise TypeError(f"`streamer` must be a streamer, with methods `put` and `end`, got {streamer!r:.60}.")
     _check_whole_numbers(arguments)
+    if arguments.get("generation_config") is not None:
+        _check_whole_numbers(vars(arguments["generation_config"]))
 
 
-def check_no_effect(config: GenerationConfig, own: Mapping[str, Any]) -> None:
+def check_no_effect(options: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """
     Raises a `ValueError` for options that do nothing here, so that none is ignored in silence.
 
     Args:
-        config (`GenerationConfig`): all options of a generation.
+        options (`Mapping[str, Any]`): options of a `GenerationConfig`.
         own (`Mapping[str, Any]`): the family's own parameters, by their names.
     """
-    defaults = config._get_default_generation_params() | _NEUTRAL
-    for name, value in vars(config).items():
+    defaults = GenerationConfig._get_default_generation_params() | _NEUTRAL
+    for name, value in options.items():
         is_known = name in _EFFECTIVE or name in own or name in AUDIO_NAMES or name.startswith("_")
-        if is_known or value is None or value is False or value == defaults.get(name):
+        is_default = isinstance(value, int | float | str | None) and value == defaults.get(name)
+        if is_known or value is None or value is False or is_default:
             continue
         raise ValueError(
-            f"`{name}` ({value!r}) is not supported: it is for models of one vocabulary, and these have a text stream and "
+            f"`{name}` ({value!r:.60}) is not supported: it is for models of one vocabulary, and these have a text stream and "
             f"codebooks. Leave it out, or use one of {', '.join(own)}."
         )
 
@@ -147,26 +154,29 @@ def check_values(config: GenerationConfig) -> None:
     """Raises a `ValueError` that names the parameter for numbers that no generation can have."""
     for name in ("text_temperature", "audio_temperature"):
         value = getattr(config, name)
-        if not (_is_number(value) and (value == 0 or value >= _LOWEST_TEMPERATURE)):
+        if not (_is_number(value) and (value == 0 or _LOWEST_TEMPERATURE <= value <= _HIGHEST_TEMPERATURE)):
             raise ValueError(
-                f"`{name}` must be 0 (the best token) or a number of at least {_LOWEST_TEMPERATURE}, got {value!r}."
+                f"`{name}` must be 0 (the best token) or a number from {_LOWEST_TEMPERATURE} to {_HIGHEST_TEMPERATURE:g}, got "
+                f"{value!r:.60}."
             )
     for name in ("text_top_p", "audio_top_p"):
         value = getattr(config, name)
         if not (_is_number(value) and 0 < value <= 1):
-            raise ValueError(f"`{name}` must be above 0 and at most 1, got {value!r}.")
+            raise ValueError(f"`{name}` must be above 0 and at most 1, got {value!r:.60}.")
     for name in ("text_repetition_penalty", "audio_repetition_penalty"):
         value = getattr(config, name, 1.0)
         if not (_is_number(value) and 0 < value <= _HIGHEST_PENALTY):
-            raise ValueError(f"`{name}` must be above 0 and at most {_HIGHEST_PENALTY:g}, got {value!r}.")
+            raise ValueError(f"`{name}` must be above 0 and at most {_HIGHEST_PENALTY:g}, got {value!r:.60}.")
     _check_whole_numbers(vars(config))
     if config.max_time is not None and not (_is_number(config.max_time) and config.max_time > 0):
-        raise ValueError(f"`max_time` must be a number of seconds above 0, got {config.max_time!r}.")
+        raise ValueError(f"`max_time` must be a number of seconds above 0, got {config.max_time!r:.60}.")
 
 
 def check_tokens(name: str, tokens: Any, vocab_size: int) -> list[int]:
     """The tokens, one or several, as a list; raises a `ValueError` for others than text tokens."""
     if isinstance(tokens, torch.Tensor):
+        if tokens.layout != torch.strided or tokens.device.type == "meta":
+            raise ValueError(f"`{name}` must be text tokens, got a tensor without values of its own.")
         tokens = tokens.tolist()
     given = [] if tokens is None else list(tokens) if isinstance(tokens, (list, tuple, set)) else [tokens]
     for token in given:
@@ -184,10 +194,7 @@ def _check_whole_numbers(parameters: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    try:
-        return not isinstance(value, (bool, str, torch.Tensor)) and math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
+    return is_number(value) and (isinstance(value, int) or math.isfinite(value))
 
 
 def _is_whole(value: Any, lowest: int, highest: int) -> bool:

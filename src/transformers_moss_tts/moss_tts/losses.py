@@ -56,7 +56,10 @@ def weighted_loss(
     Raises:
         ValueError: for another number of weights than streams, or weights that are negative, not finite or all 0.
     """
-    weights = torch.as_tensor(weights, dtype=sums.dtype, device=sums.device)
+    try:
+        weights = torch.as_tensor(weights, dtype=sums.dtype, device=sums.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"`channelwise_loss_weight` must be numbers, one a stream: {error}.") from error
     if weights.shape != sums.shape:
         raise ValueError(
             f"`channelwise_loss_weight` needs {len(sums)} weights, text first, got {tuple(weights.shape)}."

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from ..audio_io import AudioInput, is_array_with_rate
+from ..utils.checks import check_number
 from .prompt import USER_FIELDS, UserText, check_characters
 from .voice import Voice
 
@@ -37,6 +38,8 @@ _FIELD_KEYS = frozenset({"role", *USER_FIELDS, "duration_seconds"})
 _CONTENT_KEYS = frozenset({"role", "content", "audio_codes_list"})
 _CHAT_KEYS = frozenset({"role", "content", *SCALAR_FIELDS, "duration_seconds"}) - {"text"}
 _AUDIO_KEYS = ("audio", "array", "path", "url")
+# Longest speech that can be asked for, in seconds: a day.
+_LONGEST = 86400.0
 
 
 def is_conversations(value: Any) -> bool:
@@ -49,7 +52,7 @@ def is_conversations(value: Any) -> bool:
 def is_codes(item: Any) -> bool:
     """Whether an item of audio is codes `(frames, n_vq)`, and not a recording."""
     if isinstance(item, torch.Tensor):
-        return item.ndim == 2 and not item.is_floating_point()
+        return item.ndim == 2 and not item.is_floating_point() and not item.is_complex()
     return isinstance(item, np.ndarray) and item.ndim == 2 and np.issubdtype(item.dtype, np.integer)
 
 
@@ -78,6 +81,8 @@ def message_of_chat(message: Mapping[str, Any], options: Mapping[str, Any]) -> M
     role = role_of(message)
     _check_keys(message, _CHAT_KEYS if role == "user" else _CONTENT_KEYS, "A message of a chat")
     content = message.get("content")
+    if not isinstance(content, str | list | tuple | None):
+        raise TypeError(f"The 'content' of a message must be a string or a list, got {type(content).__name__}.")
     items = [{"type": "text", "text": content}] if isinstance(content, str) else list(content or [])
     content = [_text_of_item(item) if _type_of(item) == "text" else _audio_of_item(item) for item in items]
     if role == "assistant":
@@ -103,8 +108,8 @@ def role_of(message: Any) -> str:
     """
     if not isinstance(message, Mapping) or "role" not in message:
         raise TypeError(f"A message must be a dict with a 'role', got {type(message).__name__}.")
-    if message["role"] not in ("user", "assistant"):
-        raise ValueError(f"The role of a message must be 'user' or 'assistant', got {message['role']!r}.")
+    if not isinstance(message["role"], str) or message["role"] not in ("user", "assistant"):
+        raise ValueError(f"The role of a message must be 'user' or 'assistant', got {message['role']!r:.80}.")
     return message["role"]
 
 
@@ -162,38 +167,23 @@ def _text(text: Any, fields: Mapping[str, Any], normalize: Callable[[str, str], 
 
 
 def _string(name: str, value: Any) -> str | None:
-    if _is_missing(value):
-        return None
-    if not isinstance(value, str):
+    if value is not None and not isinstance(value, str):
         raise TypeError(f"`{name}` must be a string or None, got {type(value).__name__}.")
     return value
 
 
 def _num_tokens(tokens: Any, duration_seconds: Any, frame_rate: float) -> int | None:
-    tokens, duration_seconds = _number("tokens", tokens), _number("duration_seconds", duration_seconds)
     if tokens is not None and duration_seconds is not None:
         raise ValueError("Pass `tokens` or `duration_seconds`, not both: they say the same.")
     if duration_seconds is not None:
-        if not 0 < duration_seconds < math.inf:
-            raise ValueError(f"`duration_seconds` must be above 0, got {duration_seconds}.")
+        check_number("duration_seconds", duration_seconds, math.ulp(0), _LONGEST, unit="seconds")
         return max(1, round(duration_seconds * frame_rate))
-    if tokens is not None and not (0 < tokens < math.inf and int(tokens) == tokens):
-        raise ValueError(f"`tokens` must be a whole number above 0 (frames of 80 ms), got {tokens}.")
-    # Tables give 12.0 where another example has none.
-    return None if tokens is None else int(tokens)
-
-
-def _number(name: str, value: Any) -> float | None:
-    if _is_missing(value):
+    if tokens is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"`{name}` must be a number or None, got {type(value).__name__}.")
-    return value
-
-
-def _is_missing(value: Any) -> bool:
-    # Tables write NaN where there is nothing.
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    # Tables give 12.0 where another example has none.
+    whole = int(tokens) if isinstance(tokens, float | np.floating) and tokens % 1 == 0 else tokens
+    check_number("tokens", whole, 1, round(_LONGEST * frame_rate), is_whole=True, unit="frames of 80 ms")
+    return int(whole)
 
 
 def _check_keys(mapping: Mapping[str, Any], allowed: frozenset[str], what: str) -> None:

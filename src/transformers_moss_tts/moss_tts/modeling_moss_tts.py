@@ -23,9 +23,14 @@ from transformers.models.qwen3 import Qwen3Model
 from ..compatibility import CACHE_NAME
 from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
+from ..utils.checks import check_number
 from .configuration_moss_tts import MossTTSConfig
 from .losses import stream_sums, weighted_loss
 from .outputs import MossTTSOutputWithPast
+
+
+# Label that no loss looks at.
+_IGNORED = -100
 
 
 class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
@@ -66,12 +71,45 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
         return labels
 
     def check_input_ids(self, input_ids: torch.LongTensor) -> None:
-        """Raises a `ValueError` for ids that are not of shape `(batch_size, length, 1 + n_vq)`."""
+        """
+        Raises:
+            TypeError: for ids that are no tensor of whole numbers.
+            ValueError: for another shape than `(batch_size, length, 1 + n_vq)`, and on a CPU for ids out of range.
+        """
         num_streams = 1 + self.config.n_vq
+        _check_whole("input_ids", input_ids)
         if input_ids.ndim != 3 or input_ids.shape[-1] != num_streams:
             raise ValueError(
                 f"`input_ids` must have shape (batch_size, length, {num_streams}): a text token and {self.config.n_vq} codes a "
                 f"step. Got {tuple(input_ids.shape)}."
+            )
+        # A step alone is one that was sampled.
+        if input_ids.shape[1] > 1:
+            self._check_range("input_ids", input_ids)
+
+    def check_labels(self, labels: torch.LongTensor, states: torch.Tensor) -> None:
+        """
+        Raises:
+            TypeError: for labels that are no tensor of whole numbers.
+            ValueError: for another shape than `(*states.shape[:2], 1 + n_vq)`, and on a CPU for labels out of range.
+        """
+        _check_whole("labels", labels)
+        shape = (*states.shape[:2], 1 + self.config.n_vq)
+        if labels.shape != shape:
+            raise ValueError(f"`labels` must have shape {shape}, like `input_ids`, got {tuple(labels.shape)}.")
+        self._check_range("labels", labels.masked_fill(labels == _IGNORED, 0))
+
+    def _check_range(self, name: str, tokens: torch.LongTensor) -> None:
+        # On other devices this would wait for them.
+        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or not tokens.numel():
+            return
+        config = self.config
+        least, most_text, most_code = int(tokens.min()), int(tokens[..., 0].max()), int(tokens[..., 1:].max())
+        if least < 0 or most_text >= config.vocab_size or most_code > config.audio_vocab_size:
+            raise ValueError(
+                f"`{name}` has ids out of range: text tokens must be below {config.vocab_size}, codes at most "
+                f"{config.audio_vocab_size}, none below 0. Got text tokens up to {most_text}, codes up to {most_code}, and {least} "
+                "as the lowest."
             )
 
     def run_backbone(
@@ -128,11 +166,8 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
         num_items_in_batch: int | torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The loss, and the streams' means and numbers of labels, `(1 + n_vq,)`; see the model's `forward`."""
-        num_streams = 1 + self.config.n_vq
-        if labels.shape != (*logits.shape[:2], num_streams):
-            raise ValueError(
-                f"`labels` must have shape {(*logits.shape[:2], num_streams)}, like `input_ids`, got {tuple(labels.shape)}."
-            )
+        self.check_labels(labels, logits)
+        _check_num_items(num_items_in_batch)
         targets = torch.cat([self.text_targets(labels[..., :1]), labels[..., 1:]], dim=-1)
         sums, counts = stream_sums(logits, audio_logits, targets, self.config.audio_pad_code)
         means = sums / counts.clamp(min=1)
@@ -142,6 +177,20 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
         weights = torch.ones_like(sums) if channelwise_loss_weight is None else channelwise_loss_weight
         loss = weighted_loss(sums, counts, weights, num_items_in_batch, self.loss_counts_silent_streams)
         return loss, means, counts
+
+
+def _check_whole(name: str, tokens: torch.LongTensor) -> None:
+    if not isinstance(tokens, torch.Tensor) or tokens.is_floating_point() or tokens.is_complex():
+        given = getattr(tokens, "dtype", type(tokens).__name__)
+        raise TypeError(f"`{name}` must be a tensor of whole numbers (torch.long), got {given}.")
+
+
+def _check_num_items(number: int | torch.Tensor | None) -> None:
+    if isinstance(number, torch.Tensor):
+        if number.numel() != 1:
+            raise ValueError(f"`num_items_in_batch` must be one number, got a tensor of shape {tuple(number.shape)}.")
+    elif number is not None:
+        check_number("num_items_in_batch", number, 1, is_whole=True)
 
 
 def _in_order(outputs: MossTTSOutputWithPast) -> MossTTSOutputWithPast:

@@ -15,6 +15,7 @@
 
 import copy
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -32,7 +33,9 @@ from transformers.utils import GENERATION_CONFIG_NAME, PROCESSOR_NAME, cached_fi
 
 from ..audio_io import DEFAULT_LIMITS, AudioLimits
 from ..loading.remote_code import RemoteCodeMixin, add_module, class_reference, needs_module
-from ..utils.atomic_files import final_folder, replacing_files
+from ..utils.atomic_files import final_folder, replacing, replacing_files
+from ..utils.checks import check_number
+from ..utils.text_files import read_text
 from .abilities import Abilities
 from .audio_codes import AudioCodesMixin
 from .codec_path import OWN_CODEC, codec_name_in, is_bundled, load_codec, locate_codec
@@ -91,7 +94,8 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
 
     Raises:
         ValueError: a configuration of another architecture, an unknown variant, `normalize_inputs=True` for a variant that does
-            not normalise, or a codec that does not fit.
+            not normalise, a `max_reference_duration` that is not above 0, or a codec that does not fit.
+        TypeError: arguments of a wrong kind.
     """
 
     # Not through a base class: transformers looks at the first one.
@@ -136,6 +140,9 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             raise ValueError(
                 f"{self.variant.name} speaks texts as they are: leave `normalize_inputs` out, or say another `variant`."
             )
+        check_number("max_reference_duration", max_reference_duration, math.ulp(0), unit="seconds")
+        if not isinstance(audio_limits, AudioLimits):
+            raise TypeError(f"`audio_limits` must be an AudioLimits, got {audio_limits!r:.80}.")
         self.max_reference_duration = max_reference_duration
         self.abilities = Abilities(languages, max_speakers, clones_voices)
         self.audio_limits = audio_limits
@@ -221,7 +228,7 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
         location = locate_codec(checkpoint, named or variant.codec, is_argument=codec_path is not None)
         codec = _load_codec(checkpoint, location, codec_path is not None, codec_dtype, hub_options)
         processor = _class_for(cls, model_config)(
-            AutoTokenizer.from_pretrained(checkpoint, **hub_options, **tokenizer_options),
+            _load_tokenizer(checkpoint, hub_options | tokenizer_options),
             audio_tokenizer=codec,
             model_config=model_config,
             codec_path=named,
@@ -270,7 +277,8 @@ class MossTTSProcessor(AudioCodesMixin, ConversationsMixin, ProcessorMixin):
             fields["audio_tokenizer_name_or_path"] = self._codec_name_in(folder)
         if needs_module(folder):
             fields["auto_map"] = {"AutoProcessor": class_reference(type(self).__name__)}
-        path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        with replacing(path) as temporary:
+            Path(temporary).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def _codec_name_in(self, folder: Path) -> str:
         name = str(self.codec_path)
@@ -386,6 +394,16 @@ def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return {name: value for name, value in fields.items() if value is not None}, hub_options, tokenizer_options
 
 
+def _load_tokenizer(checkpoint: str | os.PathLike, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(checkpoint, **options)
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        # Its files may be damaged in any way, and `tokenizers` raises plain exceptions.
+        raise ValueError(f"The tokenizer of {checkpoint!s} cannot be loaded: {error}") from error
+
+
 def read_json(checkpoint: str | os.PathLike, name: str, **hub_options) -> dict[str, Any]:
     """
     A file of a checkpoint, without entries where there is none.
@@ -400,7 +418,10 @@ def read_json(checkpoint: str | os.PathLike, name: str, **hub_options) -> dict[s
         _raise_exceptions_for_connection_errors=False,
         **hub_options,
     )
-    fields = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        fields = {} if path is None else json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} of {checkpoint!s} is no JSON: {error}.") from error
     if not isinstance(fields, dict):
         raise ValueError(f"{name} of {checkpoint} must hold a JSON object, got {type(fields).__name__}.")
     return fields

@@ -130,5 +130,5 @@ def check_call_options(options: Mapping[str, Any], n_vq: int) -> None:
     if unknown := sorted(options.keys() - only.keys()):
         raise TypeError(f"A processor has no option {', '.join(f'`{name}`' for name in unknown)}.")
     for name, value in options.items():
-        if value not in only[name]:
+        if not isinstance(value, bool | int | None) or value not in only[name]:
             raise ValueError(f"`{name}` cannot be {value!r}: {reasons[name]}.")

@@ -168,8 +168,10 @@ class MossTTSLocalConfig(MossTTSConfig):
         sizes = kwargs.pop("audio_codebook_sizes", None) or [self.audio_vocab_size] * self.n_vq
         kwargs.pop("local_hidden_size", None)
         super().__post_init__(**kwargs)
-        if list(sizes) != [self.audio_vocab_size] * self.n_vq:
-            raise ValueError(f"All {self.n_vq} codebooks must have {self.audio_vocab_size} codes, got {sizes}.")
+        if sizes != [self.audio_vocab_size] * self.n_vq:
+            raise ValueError(
+                f"`audio_codebook_sizes` must be {self.n_vq} times `audio_vocab_size` ({self.audio_vocab_size}), got {sizes!r:.200}."
+            )
         if self.local_text_head_mode not in ("binary", "full_vocab"):
             raise ValueError(
                 f"`local_text_head_mode` must be 'binary' or 'full_vocab', got {self.local_text_head_mode!r}."

@@ -13,12 +13,15 @@
 # limitations under the License.
 """Training samples of the generators as tensors."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..moss_tts.prompt import USER_FIELDS
+from ..utils.checks import check_number
 
 
 # Labels that no loss looks at.
@@ -30,6 +33,7 @@ def paper_stream_weights(n_vq: int) -> list[float]:
     Weights of the streams' losses in the paper (arXiv 2603.18090), `1 + n_vq` of them: text 1, the first six codebooks 3, 3,
     3, 2, 2, 2, the others 1.
     """
+    check_number("n_vq", n_vq, 1, 2**16, is_whole=True)
     return [1.0, *([3.0, 3.0, 3.0, 2.0, 2.0, 2.0] + [1.0] * n_vq)[:n_vq]]
 
 
@@ -55,9 +59,9 @@ def encode_sample(processor, example: Mapping[str, Any]) -> dict[str, torch.Long
     spoken = example.get("codes") if example.get("codes") is not None else example.get("audio")
     if spoken is None:
         raise ValueError(f"An example needs `codes` (or `audio`), got the columns {', '.join(map(str, example))}.")
-    if example.get("codes") is not None and len(example["codes"]) == 0:
-        raise ValueError("`codes` has no frames.")
-    message = {name: example.get(name) for name in USER_FIELDS}
+    if example.get("codes") is not None and not _has_frames(spoken):
+        raise ValueError(f"`codes` has no frames: it must be of shape (frames, n_vq), got {spoken!r:.80}.")
+    message = {name: value_of_table(example.get(name)) for name in USER_FIELDS}
     message["reference"] = _reference_of(example)
     user = processor.build_user_message(**message)
     reply = processor.build_assistant_message([_codes_of(spoken)])
@@ -68,6 +72,16 @@ def encode_sample(processor, example: Mapping[str, Any]) -> dict[str, torch.Long
     is_silent = labels[:, 1:] == processor.model_config.audio_pad_code
     labels[:, 1:].masked_fill_(is_silent, _IGNORED)
     return {"input_ids": input_ids, "labels": labels}
+
+
+def _has_frames(codes: Any) -> bool:
+    is_array = isinstance(codes, torch.Tensor | np.ndarray)
+    return codes.ndim > 0 and len(codes) > 0 if is_array else isinstance(codes, list | tuple) and len(codes) > 0
+
+
+def value_of_table(value: Any) -> Any:
+    """A value of an example; NaN, which tables write where there is nothing, is None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _reference_of(example: Mapping[str, Any]) -> list | None:
@@ -106,15 +120,16 @@ class MossTTSDataCollator:
             and attention stays inside it, so loss and gradients are those of the padded batch.
 
     Raises:
-        ValueError: if the weights are not `1 + n_vq`.
+        ValueError: if the weights are not `1 + n_vq` numbers of at least 0.
+        TypeError: for `packing` that is no flag.
     """
 
     def __init__(self, processor, channelwise_loss_weight: list[float] | None = None, packing: bool = False):
         num_streams = 1 + processor.model_config.n_vq
-        if channelwise_loss_weight is not None and len(channelwise_loss_weight) != num_streams:
-            raise ValueError(
-                f"`channelwise_loss_weight` needs {num_streams} weights, text first, got {len(channelwise_loss_weight)}."
-            )
+        if channelwise_loss_weight is not None:
+            _check_weights(channelwise_loss_weight, num_streams)
+        if not isinstance(packing, bool):
+            raise TypeError(f"`packing` must be True or False, got {packing!r:.80}.")
         self.processor = processor
         self.channelwise_loss_weight = channelwise_loss_weight
         self.packing = packing
@@ -145,6 +160,15 @@ class MossTTSDataCollator:
             "labels": labels[:, -num_kept:],
             "logits_to_keep": num_kept,
         }
+
+
+def _check_weights(weights: Any, num_streams: int) -> None:
+    if not isinstance(weights, list | tuple | np.ndarray) or len(weights) != num_streams:
+        raise ValueError(f"`channelwise_loss_weight` needs {num_streams} weights, text first, got {weights!r:.200}.")
+    for weight in weights:
+        check_number("channelwise_loss_weight", weight, 0)
+    if not any(weights):
+        raise ValueError("`channelwise_loss_weight` must not be 0 for all streams.")
 
 
 def _pack(samples: list[Mapping[str, torch.LongTensor]]) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class ExampleEncoder:
         """Codes of an example, or the digests of the recordings that are to be encoded; or what is wrong with it."""
         if problem := self.problem_of(example):
             return {"problem": problem}
+        if isinstance(_given_codes(example), str | dict | int | float):
+            return {"problem": f"its codes must be a list (frames, {self.n_vq}), got {_given_codes(example)!r:.80}."}
         given, audio, references = _given_codes(example), example.get(self.audio_column), _references_of(example)
         if given is None and audio is None:
             return {"problem": f"there is nothing in {self.audio_column!r}, and there are no codes."}

@@ -42,8 +42,10 @@ def lora_target_modules(model: PreTrainedModel, *presets: str) -> list[str]:
     Raises:
         ValueError: for other presets or none, or presets of which the model has no layer.
     """
-    if not presets or set(presets) - set(_PRESETS):
-        raise ValueError(f"Presets are {', '.join(_PRESETS)}; got {', '.join(presets) or 'none'}.")
+    if not presets or any(not isinstance(preset, str) or preset not in _PRESETS for preset in presets):
+        raise ValueError(
+            f"`presets` must be some of {', '.join(_PRESETS)}, got {', '.join(map(repr, presets)) or 'none'}."
+        )
     pattern = re.compile(rf"(?:^|.*\.)({'|'.join(_PRESETS[preset] for preset in presets)})$")
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     found = sorted({match[1] for name in names if (match := pattern.match(name))})

@@ -22,6 +22,8 @@ from typing import Any
 from datasets import Array2D, Audio, Dataset, Features, IterableDataset, Value
 from transformers.utils import logging
 
+from ..utils.checks import check_number
+from .collator import value_of_table
 from .example_encoding import CODES, REFERENCE_CODES, REFERENCES, ExampleEncoder, local_path
 
 
@@ -29,6 +31,7 @@ logger = logging.get_logger(__name__)
 
 # Problems that an error lists.
 _MOST_LISTED = 20
+_MOST_PROCESSES = 1024
 
 
 def encode_recordings(
@@ -75,6 +78,13 @@ def encode_recordings(
             another codec or number of codebooks. A table that streams raises it when such an example is read.
         OSError: if codes cannot be kept, as on a full disk.
     """
+    check_number("batch_size", batch_size, 1, is_whole=True)
+    if num_proc is not None:
+        check_number("num_proc", num_proc, 1, _MOST_PROCESSES, is_whole=True)
+    if not isinstance(audio_column, str):
+        raise TypeError(f"`audio_column` must be a string, got {audio_column!r:.80}.")
+    if not isinstance(cache_dir, str | os.PathLike | None):
+        raise TypeError(f"`cache_dir` must be a path, got {cache_dir!r:.80}.")
     table = undecoded(table)
     names = column_names(table)
     if audio_column not in names and not set(CODES) & set(names):
@@ -122,7 +132,10 @@ def condition_on_duration(table: IterableDataset) -> IterableDataset:
 
     def twice(batch: dict[str, list]) -> dict[str, list]:
         lengths = [len(codes) for codes in batch["codes"]]
-        tokens = [given or length for given, length in zip(batch.get("tokens", [None] * len(lengths)), lengths)]
+        tokens = [
+            value_of_table(given) or length
+            for given, length in zip(batch.get("tokens", [None] * len(lengths)), lengths)
+        ]
         doubled = {name: [value for value in values for _ in range(2)] for name, values in batch.items()}
         return doubled | {"tokens": [value for length in tokens for value in (length, None)]}
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Samples of a table for training the generators."""
 
+import math
 import random
 from collections import defaultdict
 from typing import Any
@@ -23,7 +24,8 @@ from datasets import Dataset
 from torch.utils.data import Dataset as TorchDataset
 from transformers.utils import logging
 
-from .collator import encode_sample, is_code_table
+from ..utils.checks import check_number
+from .collator import encode_sample, is_code_table, value_of_table
 
 
 logger = logging.get_logger(__name__)
@@ -70,13 +72,16 @@ class TrainingSamples(TorchDataset):
         max_length: int | None = None,
         seed: int = 0,
     ):
-        if tuple(duration_conditioning) not in ((True, False), (False, True), (True,), (False,)):
+        ways = tuple(duration_conditioning) if isinstance(duration_conditioning, list | tuple) else ()
+        if not all(isinstance(way, bool) for way in ways) or sorted(ways) not in ([False, True], [True], [False]):
             raise ValueError(
-                f"`duration_conditioning` must be (True, False), (True,) or (False,), got {duration_conditioning!r}."
+                f"`duration_conditioning` must be (True, False), (True,) or (False,), got {duration_conditioning!r:.80}."
             )
         for name, share in (("reference_share", reference_share), ("sequence_dropout", sequence_dropout)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be between 0 and 1, got {share}.")
+            check_number(name, share, 0, 1)
+        if max_length is not None:
+            check_number("max_length", max_length, 1, is_whole=True, unit="positions")
+        check_number("seed", seed, -math.inf, is_whole=True)
         if reference_share and "speaker" not in table.column_names:
             raise ValueError(
                 f"References of the same speaker need a column `speaker`; the columns are {', '.join(table.column_names)}."
@@ -121,7 +126,7 @@ class TrainingSamples(TorchDataset):
         example = dict(self.table[number])
         example["codes"] = np.asarray(example["codes"], dtype=np.int64)
         has_duration = self.duration_conditioning[way]
-        example["tokens"] = (example.get("tokens") or len(example["codes"])) if has_duration else None
+        example["tokens"] = (value_of_table(example.get("tokens")) or len(example["codes"])) if has_duration else None
         if example.get("reference") is None:
             example["reference"] = self._sample_reference(number, random.Random(f"{self.seed} {epoch} {index}"))
         sample = encode_sample(self.processor, example)

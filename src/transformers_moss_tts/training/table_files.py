@@ -42,7 +42,7 @@ def has_examples(path: Path) -> bool:
 def _num_parquet_rows(path: Path) -> int:
     try:
         return pyarrow.parquet.read_metadata(path).num_rows
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} is no parquet file: {error}") from error
 
 

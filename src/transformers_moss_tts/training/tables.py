@@ -55,7 +55,9 @@ def load_table(
     Raises:
         ValueError: if there is no such file, nothing in the folder or the files, or a file is not what its name says; the error
             names the file and where it can the line.
+        TypeError: for arguments of a wrong kind.
     """
+    _check_arguments(source, split, streaming)
     sources = source if isinstance(source, list) else [source]
     files = [file for item in sources for file in _table_files(Path(item))]
     if files:
@@ -65,12 +67,30 @@ def load_table(
             f"A list must hold tables ({', '.join(_BUILDERS)}), got {', '.join(map(str, source)) or 'none'}."
         )
     if Path(source, "state.json").exists():
-        table = load_from_disk(source)
+        table = _load_saved(source)
         return table.to_iterable_dataset() if streaming else table
     if pairs := _recordings_with_texts(Path(source)):
         table = Dataset.from_list(pairs)
         return table.to_iterable_dataset() if streaming else table
     return _load(str(source), str(source), split=split, streaming=streaming)
+
+
+def _check_arguments(source: Any, split: Any, streaming: Any) -> None:
+    sources = source if isinstance(source, list) else [source]
+    if not all(isinstance(item, str | os.PathLike) and str(item) for item in sources):
+        raise TypeError(f"`source` must be a path or a list of paths, got {source!r:.80}.")
+    if not isinstance(split, str) or not isinstance(streaming, bool):
+        raise TypeError(
+            f"`split` must be a string and `streaming` True or False, got {split!r:.80} and {streaming!r:.80}."
+        )
+
+
+def _load_saved(folder: str | os.PathLike) -> Dataset:
+    try:
+        return load_from_disk(folder)
+    except Exception as error:
+        # Its files may be damaged in any way.
+        raise ValueError(f"The folder {folder!s} is not what `Dataset.save_to_disk` writes: {error!r}") from error
 
 
 def _load_files(files: list[str], streaming: bool) -> Dataset | IterableDataset:

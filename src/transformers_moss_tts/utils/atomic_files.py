@@ -18,15 +18,29 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 
+# What temporary files and folders are called, beside what they become.
+_PREFIX = ".saving."
+# For libraries that match paths in a folder with patterns.
+TEMPORARY_PATTERNS = (f"{_PREFIX}*", f"*/{_PREFIX}*")
+# Age in seconds from which what a killed process left is removed.
+_STALE = 86400
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that was being written, or is in such a folder; a process that is killed leaves it."""
+    return any(part.startswith(_PREFIX) for part in path.parts)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[str]:
     """Gives a temporary file name in the folder of `path`, which becomes `path` unless an error is raised."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{_PREFIX}{path.name[:100]}.")
     os.close(handle)
     try:
         yield temporary
@@ -43,10 +57,6 @@ def replacing(path: Path) -> Iterator[str]:
 # Weights of a model or an adapter and their index; the groups say whose, and of which variant.
 _WEIGHTS = re.compile(r"(adapter_model|model)(?:\.([^.-]+))?(?:-\d{5}-of-\d{5})?\.safetensors")
 _INDEX = re.compile(r"(adapter_model|model)\.safetensors\.index(?:\.([^.]+))?\.json")
-
-
-# Of the temporary folders inside of those that are saved into.
-_PREFIX = ".saving."
 
 
 def final_folder(folder: Path) -> Path:
@@ -67,6 +77,7 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[str]:
     if folder.is_file():
         raise NotADirectoryError(f"{folder} is a file; files can be saved into a folder only.")
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_PREFIX))
     try:
         try:
@@ -80,8 +91,19 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[str]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _remove_stale(folder: Path) -> None:
+    for path in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def _move_files(source: Path, target: Path) -> None:
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
+    # Shards of two saves would load as one: without an index they do not load, until the new one is there.
+    for file in files:
+        if file.name.endswith(".index.json"):
+            (target / file).unlink(missing_ok=True)
     # An index after the shards that it names.
     for file in sorted(files, key=lambda file: file.name.endswith(".index.json")):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -98,4 +120,4 @@ def _whose(name: str) -> tuple[str | Any, ...] | None:
     return None if match is None else match.groups()
 
 
-__all__ = ["final_folder", "replacing", "replacing_files"]
+__all__ = ["TEMPORARY_PATTERNS", "final_folder", "is_temporary", "replacing", "replacing_files"]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from .checks import check_number
 from .extras import install_line
 
 
@@ -45,6 +46,8 @@ _AV_FORMATS = "aac,amr,asf,caf,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mp
 _DECODED_BLOCK, _ENCODED_BLOCK = 1 << 22, 1 << 16
 # Number of frames that libsndfile gives for a file whose header does not tell it.
 _UNKNOWN_LENGTH = 2**63 - 1
+# Longest duration that can be asked for, in seconds: a century.
+_LONGEST = 3.2e9
 
 
 class TooLongError(ValueError):
@@ -70,6 +73,10 @@ class AudioLimits:
             Longest duration of a whole download in seconds.
         allow_private_addresses (`bool`, *optional*, defaults to `True`):
             Whether URLs may name addresses that are not public. A server that takes URLs from others passes `False`.
+
+    Raises:
+        ValueError: for limits that are not above 0, NaN or infinite.
+        TypeError: for limits of a wrong kind.
     """
 
     max_duration: float = 3600.0
@@ -81,12 +88,13 @@ class AudioLimits:
 
     def __post_init__(self):
         for name in ("max_bytes", "max_channels", "max_sampling_rate"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be a whole number above 0, got {getattr(self, name)!r}.")
+            check_number(name, getattr(self, name), 1, is_whole=True)
         for name in ("max_duration", "download_timeout"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"`{name}` must be a number of seconds above 0, got {value!r}.")
+            check_number(name, getattr(self, name), math.ulp(0), _LONGEST, unit="seconds")
+        if not isinstance(self.allow_private_addresses, bool):
+            raise TypeError(
+                f"`allow_private_addresses` must be True or False, got {self.allow_private_addresses!r:.80}."
+            )
 
     def check_size(self, num_bytes: int, name: str) -> None:
         """Raises a `ValueError` if a file, called `name` in the error, has too many bytes."""
@@ -167,7 +175,7 @@ def _decode_with_av(
             f"{name} is not audio that libsndfile reads ({reason}). If it is m4a or aac: {install_line('m4a')}"
         ) from error
     try:
-        with av.open(file, options={"format_whitelist": _AV_FORMATS}, metadata_errors="replace") as container:
+        with av.open(_Reader(file), options={"format_whitelist": _AV_FORMATS}, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise ValueError(f"{name} has no audio stream.")
             stream = container.streams.audio[0]
@@ -185,7 +193,7 @@ def _decode_with_av(
                     resamplers[kind] = av.AudioResampler(format="fltp", rate=rate)
                 for resampled in resamplers[kind].resample(frame):
                     yield resampled.to_ndarray().T, rate
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{name} is not readable audio: {error}.") from error
 
 

@@ -48,6 +48,9 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
         ValueError: if a folder holds no evaluation, or they are of different suites, scorers or utterances.
     """
     check_packages()
+    for name, folder in (("first", first), ("second", second)):
+        if not isinstance(folder, str | Path):
+            raise TypeError(f"`{name}` must be the output folder of an evaluation, got {folder!r:.80}.")
     folders = [Path(first), Path(second)]
     settings = [_settings_of(folder) for folder in folders]
     for name in ("suite", "scorers"):
@@ -99,12 +102,16 @@ def _settings_of(folder: Path) -> dict[str, Any]:
     for name in (SETTINGS, RECORDS, SUMMARY):
         if not (folder / name).is_file():
             raise ValueError(f"{str(folder)!r} holds no finished evaluation: there is no {name} in it.")
-    return read_settings(folder)
+    settings = read_settings(folder)
+    is_known = isinstance(settings.get("suite"), str) and settings["suite"] in SUITES
+    if not is_known or not isinstance(settings.get("options"), dict) or not {"scorers", "model"} <= settings.keys():
+        raise ValueError(f"{str(folder / SETTINGS)!r} is not of an evaluation: it names no suite with its options.")
+    return settings
 
 
 def _suite_of(settings: dict[str, Any]) -> Suite:
     """For its metrics alone: the data is not read again."""
-    return SUITES[settings["suite"]](**settings["options"])
+    return SUITES[settings["suite"]](**settings["options"] | {"data": ""})
 
 
 def _model(settings: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.atomic_files import replacing
+from ...utils.text_files import decode_text, read_text
 from .metrics import Record
 
 
@@ -93,16 +94,26 @@ class RunFolder:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """Settings of a run."""
-    return json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    return _object(folder / SETTINGS, read_text(folder / SETTINGS))
 
 
 def read_records(folder: Path) -> list[Record]:
     """Records of a run. Where the last line was not written to its end, those of its task are left out."""
     if not (folder / RECORDS).is_file():
         return []
-    *lines, rest = (folder / RECORDS).read_text(encoding="utf-8").split("\n")
-    records = [json.loads(line) for line in lines]
+    *lines, rest = (folder / RECORDS).read_bytes().split(b"\n")
+    records = [_object(folder / RECORDS, decode_text(line, f"A line of {folder / RECORDS}")) for line in lines]
     return [record for record in records if record["task"] != records[-1]["task"]] if rest and records else records
+
+
+def _object(path: Path, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, {error}: give another folder, or remove it.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged, it holds {value!r:.80}: give another folder, or remove it.")
+    return value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -73,6 +73,8 @@ def read_utterances(path: str | Path) -> list[Utterance]:
         ValueError: if there is no such file, a line cannot be read, an id comes twice, a recording is missing, or there is
             nothing in it.
     """
+    if not isinstance(path, str | Path):
+        raise TypeError(f"The data must be a path, got {path!r:.80}.")
     path = Path(path)
     if path.is_dir():
         utterances = _of_recordings(path, sorted(file for file in path.rglob("*") if is_audio(file)))
@@ -150,10 +152,13 @@ def _read_table(path: Path) -> list[Utterance]:
     for number, line in _lines(path):
         try:
             fields = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"Line {number} of {str(path)!r} is no JSON: {error}.") from error
         if not isinstance(fields, dict) or not (fields.get("text") or fields.get("audio")):
             raise ValueError(f"Line {number} of {str(path)!r} must be an object with `text` or `audio`, got {line!r}.")
+        for key in ("id", "audio", "reference"):
+            if not isinstance(fields.get(key), str | int | None) or (key != "id" and isinstance(fields.get(key), int)):
+                raise ValueError(f"Line {number} of {str(path)!r}: `{key}` must be a string, got {fields[key]!r:.80}.")
         audio = fields.get("audio")
         name = fields.get("id") or (Path(audio).with_suffix("") if audio else f"{number:04d}")
         fields |= {"recording": audio, "id": str(name)}

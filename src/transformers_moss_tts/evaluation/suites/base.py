@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...audio_io import save_audio
+from ...utils.checks import check_kinds, check_number
 from ..harness.metrics import Metric, Record, Table, grouped, metric_table
 from ..harness.published import Published
 from ..harness.scoring import Scorers
@@ -46,6 +47,9 @@ class Suite(ABC):
             Code of the language.
         count (`int`, *optional*):
             Number of utterances to take, from the first; all by default.
+
+    Raises:
+        TypeError: for options of a wrong kind.
     """
 
     data: str | Path | list[Utterance]
@@ -60,6 +64,9 @@ class Suite(ABC):
     takes_recordings: ClassVar[bool] = False
     # Tasks that are carried out at once at most; `None` for what the caller wants.
     max_batch_size: ClassVar[int | None] = None
+
+    def __post_init__(self):
+        check_kinds(self)
 
     @abstractmethod
     def tasks(self) -> list[Task]:
@@ -108,8 +115,8 @@ class Suite(ABC):
             ValueError: if there is none, or a text has nothing to say.
         """
         language_name(self.language)
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"`count` must be at least 1, got {self.count}.")
+        if self.count is not None:
+            check_number("count", self.count, 1, is_whole=True)
         utterances = list(self.data) if isinstance(self.data, list) else read_utterances(self.data)
         utterances = utterances[: self.count]
         check_utterances(utterances)

@@ -13,11 +13,13 @@
 # limitations under the License.
 """Whether a generator speaks as long as it is asked to."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from ...audio_io import load_audio
+from ...utils.checks import check_number
 from ..harness import published
 from ..harness.metrics import NONE, Metric, Record, Table, grouped
 from ..harness.plots import draw_durations
@@ -44,6 +46,8 @@ ALL = "all"
 # Frames a character that the demo of OpenMOSS (clis/moss_tts_app.py of OpenMOSS/MOSS-TTS) proposes.
 FRAMES_A_CHARACTER = 0.8673376262755219
 FRAMES_A_CHINESE_CHARACTER = 3.098411951313033
+# Factor of the natural length beyond which nobody speaks.
+_HIGHEST_RATE = 100
 
 ERROR = Metric("error_share", "mean absolute error %", scale=100, lower_is_better=True)
 BIAS = Metric("bias", "mean error %", scale=100)
@@ -66,8 +70,8 @@ class Duration(SpokenSuite):
 
     def tasks(self) -> list[Task]:
         rates = self.rates or [0.8, 1.0, 1.25]
-        if min(rates) <= 0:
-            raise ValueError(f"`rates` must be above 0, got {min(rates)}.")
+        for rate in rates:
+            check_number("rates", rate, math.ulp(0), _HIGHEST_RATE)
         tasks = []
         for number, item in enumerate(self.utterances()):
             natural = self.natural_frames(item)

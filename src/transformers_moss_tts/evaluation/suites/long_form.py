@@ -13,12 +13,14 @@
 # limitations under the License.
 """Whether words and voice stay right along one long recording."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ...utils.checks import check_number
 from ..harness import published
 from ..harness.metrics import NONE, Metric, Record, Table, grouped, metric_table
 from ..harness.plots import draw_drift
@@ -71,8 +73,7 @@ class LongForm(SpokenSuite):
         return replace(self, data=[Utterance(Path(self.data).stem, text)], count=None).utterances()
 
     def tasks(self) -> list[Task]:
-        if self.window <= 2 * _SLACK:
-            raise ValueError(f"`window` must be above {2 * _SLACK:g} seconds, got {self.window}.")
+        check_number("window", self.window, math.nextafter(2 * _SLACK, math.inf), unit="seconds")
         return [
             self.task(item, mode, mode, seed=self.seed + number)
             for number, item in enumerate(self.utterances())

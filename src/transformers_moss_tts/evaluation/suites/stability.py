@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...utils.checks import check_number
 from ..harness.metrics import Metric, Record, Table, grouped, metric_table
 from ..harness.plots import draw_stability
 from ..harness.scoring import Scorers
@@ -26,6 +27,10 @@ from ..harness.synthesis import Speech, Task
 from ..measures.text_errors import CUT_UNITS
 from ..scorers import SpeakerBaselines
 from .base import MOS, SIM, SpokenSuite
+
+
+# Samples of a text; more would tell nothing.
+_MOST_TAKES = 10_000
 
 
 @dataclass
@@ -44,8 +49,7 @@ class Stability(SpokenSuite):
     scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker", "mos")
 
     def tasks(self) -> list[Task]:
-        if self.takes < 1:
-            raise ValueError(f"`takes` must be at least 1, got {self.takes}.")
+        check_number("takes", self.takes, 1, _MOST_TAKES, is_whole=True)
         tasks = []
         for item in self.utterances():
             mode = "plain" if item.reference is None else "clone"

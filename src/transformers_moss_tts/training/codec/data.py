@@ -13,6 +13,7 @@
 # limitations under the License.
 """Random crops of recordings for codec training."""
 
+import os
 import random
 from pathlib import Path
 
@@ -20,10 +21,15 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from ...audio_io import load_audio
+from ...audio_io import DEFAULT_LIMITS, load_audio
+from ...utils.audio_files import check_rate
+from ...utils.checks import check_number
 
 
 logger = logging.get_logger(__name__)
+
+# Samples of all crops of a batch: beyond them nothing can be trained.
+_MOST_SAMPLES = 2**31
 
 
 def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: int = 1) -> list[np.ndarray]:
@@ -40,7 +46,11 @@ def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: i
 
     Raises:
         ValueError: if none can be read.
+        TypeError: for what is no list of paths.
     """
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise TypeError(f"`paths` must be a list of paths of recordings, got {paths!r:.80}.")
+    check_rate(sampling_rate, "`sampling_rate`", DEFAULT_LIMITS.max_sampling_rate)
     recordings, broken = [], []
     for path in paths:
         try:
@@ -78,6 +88,21 @@ class RandomCrops:
         process_index: int = 0,
         num_processes: int = 1,
     ):
+        if not isinstance(recordings, list | tuple) or not recordings:
+            raise ValueError(f"`recordings` must be a list of arrays of 16 bit samples, got {recordings!r:.80}.")
+        for recording in recordings:
+            if (
+                not isinstance(recording, np.ndarray)
+                or recording.ndim != 1
+                or recording.dtype != np.int16
+                or not len(recording)
+            ):
+                raise ValueError(
+                    "`recordings` must be arrays (samples,) of 16 bit samples: `load_recordings` returns them."
+                )
+        check_number("crop_samples", crop_samples, 1, _MOST_SAMPLES, is_whole=True)
+        check_number("batch_size", batch_size, 1, _MOST_SAMPLES // crop_samples, is_whole=True)
+        check_number("seed", seed, -(2**63), 2**63, is_whole=True)
         self.recordings = recordings
         self.weights = [len(recording) for recording in recordings]
         self.crop_samples = crop_samples

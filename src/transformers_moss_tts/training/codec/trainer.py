@@ -16,6 +16,7 @@
 import contextlib
 import functools
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from transformers.utils import logging
 from ...audio_io import save_audio
 from ...moss_audio_tokenizer import MossAudioTokenizerModel
 from ...moss_audio_tokenizer.modeling_moss_audio_tokenizer import MossAudioTokenizerOutput
+from ...utils.checks import check_number
 from ...utils.spectrograms import draw_spectrograms
 from .codebook_refresh import CodebookAverager, CodebookRefresher
 from .data import RandomCrops
@@ -68,6 +70,12 @@ def _is_trained(loss: SemanticLoss | None) -> TypeGuard[torch.nn.Module]:
     return isinstance(loss, torch.nn.Module) and any(p.requires_grad for p in loss.parameters())
 
 
+_COUNTS = (
+    *("max_steps", "batch_size", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "codebook_patience"),
+)
+_PRECISIONS = ("no", "bf16", "fp16")
+# What NumPy takes as a seed, seconds of a crop, a factor on widths, and samples: beyond them nothing can be trained.
+_HIGHEST_SEED, _LONGEST_CROP, _WIDEST_DISCRIMINATOR, _LARGEST_WINDOW = 2**32 - 1, 3600, 64, 2**20
 _RECONSTRUCTION = ("mel", "complex_stft", "waveform", "stft")
 _PARTS = {
     "encoder": lambda model: [model.encoder],
@@ -137,18 +145,25 @@ class CodecTrainingArguments:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("max_steps", "batch_size", "logging_steps", "eval_steps", "save_steps", "save_total_limit"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if self.crop_seconds <= 0:
-            raise ValueError(f"`crop_seconds` must be above 0, got {self.crop_seconds}.")
-        if unknown := set(self.loss_weights) - set(_default_weights()):
+        self._check_numbers()
+        for name in ("autoencoder", "torch_compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r:.80}.")
+        if not isinstance(self.mixed_precision, str) or self.mixed_precision not in _PRECISIONS:
+            raise ValueError(
+                f"`mixed_precision` must be one of {', '.join(_PRECISIONS)}, got {self.mixed_precision!r:.80}."
+            )
+        if not isinstance(self.loss_weights, dict):
+            raise TypeError(f"`loss_weights` must be a dict of weights by name, got {self.loss_weights!r:.80}.")
+        if unknown := set(map(str, self.loss_weights)) - set(_default_weights()):
             raise ValueError(
                 f"`loss_weights` has unknown losses: {', '.join(sorted(unknown))}. Known are "
                 f"{', '.join(_default_weights())}."
             )
+        for name, weight in self.loss_weights.items():
+            check_number(f"loss_weights[{name!r}]", weight, 0)
         self.loss_weights = _default_weights() | self.loss_weights
-        self.frozen_parts = tuple(self.frozen_parts)
+        self.frozen_parts = _tuple("frozen_parts", self.frozen_parts, str)
         if (unknown := set(self.frozen_parts) - set(_PARTS)) or len(set(self.frozen_parts)) == len(_PARTS):
             raise ValueError(
                 f"`frozen_parts` takes some, not all, of {', '.join(_PARTS)}; got {', '.join(self.frozen_parts)}"
@@ -156,6 +171,31 @@ class CodecTrainingArguments:
             )
         if not any(self.loss_weights[name] for name in _RECONSTRUCTION):
             raise ValueError(f"At least one of {', '.join(_RECONSTRUCTION)} needs a weight above 0 in `loss_weights`.")
+
+    def _check_numbers(self) -> None:
+        for name in _COUNTS:
+            check_number(name, getattr(self, name), 1, is_whole=True)
+        for name in ("warmup_steps", "decay_steps"):
+            check_number(name, getattr(self, name), 0, is_whole=True)
+        check_number("seed", self.seed, 0, _HIGHEST_SEED, is_whole=True)
+        check_number("crop_seconds", self.crop_seconds, math.ulp(0), _LONGEST_CROP, unit="seconds")
+        for name in ("learning_rate", "max_grad_norm"):
+            check_number(name, getattr(self, name), math.ulp(0))
+        if self.adversarial_start is not None:
+            check_number("adversarial_start", self.adversarial_start, 0, is_whole=True)
+        if self.codebook_decay is not None:
+            check_number("codebook_decay", self.codebook_decay, 0, 1)
+        check_number("discriminator_width", self.discriminator_width, math.ulp(0), _WIDEST_DISCRIMINATOR)
+        for name in ("discriminator_periods", "discriminator_windows"):
+            setattr(self, name, _tuple(name, getattr(self, name), int))
+            for size in getattr(self, name):
+                check_number(name, size, 1, _LARGEST_WINDOW, is_whole=True, unit="samples")
+
+
+def _tuple(name: str, values: Any, kind: type) -> tuple:
+    if not isinstance(values, list | tuple) or not all(isinstance(value, kind) for value in values):
+        raise TypeError(f"`{name}` must be a tuple of {kind.__name__}, got {values!r:.80}.")
+    return tuple(values)
 
 
 class CodecTrainer:
@@ -398,7 +438,7 @@ class CodecTrainer:
         return totals
 
     def save_checkpoint(self) -> Path:
-        """Writes `output_dir/checkpoint-STEP` and the model in `output_dir/model`, each complete or not at all."""
+        """Writes `output_dir/checkpoint-STEP`, complete or not at all, and the model in `output_dir/model`, file by file."""
         target = self._checkpoints_folder() / f"checkpoint-{self.step}"
         scratch = target.with_name(f"tmp-{target.name}")
         self.accelerator.wait_for_everyone()
@@ -408,22 +448,13 @@ class CodecTrainer:
             (scratch / "trainer_state.json").write_text(
                 json.dumps({"step": self.step, "args": asdict(self.args)}, indent=1)
             )
-            shutil.rmtree(target, ignore_errors=True)
+            _remove(target)
             os.replace(scratch, target)
-            self._save_model()
+            self.accelerator.unwrap_model(self.model).save_pretrained(self._checkpoints_folder() / "model")
             for old in self._checkpoints()[: -self.args.save_total_limit]:
-                shutil.rmtree(old)
+                _remove(old)
         self.accelerator.wait_for_everyone()
         return target
-
-    def _save_model(self) -> None:
-        target = self._checkpoints_folder() / "model"
-        scratch, old = target.with_name("tmp-model"), target.with_name("old-model")
-        self.accelerator.unwrap_model(self.model).save_pretrained(scratch)
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(target, old)
-        os.replace(scratch, target)
-        shutil.rmtree(old, ignore_errors=True)
 
     def _resume(self) -> None:
         checkpoints = self._checkpoints()
@@ -444,6 +475,16 @@ class CodecTrainer:
 
     def _log(self, values: dict[str, float], prefix: str) -> None:
         self.accelerator.log({f"{prefix}/{name}": value for name, value in values.items()}, step=self.step)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a checkpoint, which is never seen with half of its files."""
+    if not folder.exists():
+        return
+    scratch = folder.with_name(f"tmp-removed-{folder.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.replace(folder, scratch)
+    shutil.rmtree(scratch)
 
 
 @contextlib.contextmanager
