@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,15 @@ def run(monkeypatch, tmp_path, capsys):
 
     def run(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
-        return capsys.readouterr().out
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        # What examples show is copied for years.
+        old = [warning for warning in given if issubclass(warning.category, DeprecationWarning | FutureWarning)]
+        assert not [str(warning.message) for warning in old if Path(warning.filename).is_relative_to(EXAMPLES)]
+        printed = capsys.readouterr()
+        assert "deprecated" not in printed.err
+        return printed.out
 
     return run
 

@@ -13,11 +13,14 @@
 # limitations under the License.
 """Pictures of an evaluation, as PNG."""
 
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...utils.speed import describe_speed
 from ..scorers import SpeakerBaselines
 from .metrics import Metric, Record
 from .published import Published
@@ -45,6 +48,8 @@ def draw_distributions(
     axis.set_yticks(range(1, len(groups) + 1), labels)
     axis.invert_yaxis()
     axis.set_xlabel(metric.label)
+    means = [f"{name} {metric.format(metric.estimate(group)).split(' [')[0]}" for name, group in groups.items()]
+    _title(figure, f"{metric.label} on average: {', '.join(means[:_MOST_NAMES])}")
     if metric.scale == 100:
         # Where nothing is wrong anywhere, an axis of its own would magnify nothing.
         most = max(1.0, *(max(points) for points in values))
@@ -72,6 +77,9 @@ def draw_durations(records: list[Record], frame_rate: float, others: dict[str, f
     known = [(position, others[name]) for position, name in enumerate(names) if name in others]
     if known:
         right.plot(*zip(*known), "D", color="0.2", label="MOSS-TTS 8B (Delay), published")
+    error = estimate_mean([100 * record["error_share"] for record in records]).value
+    beside = f", {min(others.values()):.1f} to {max(others.values()):.1f} % published for 8B" if others else ""
+    _title(figure, f"Length misses the request by {error:.1f} % on average{beside}")
     right.set_xticks(range(len(names)), names)
     right.set(ylabel="mean absolute error, %")
     _start_at_zero(right)
@@ -80,33 +88,50 @@ def draw_durations(records: list[Record], frame_rate: float, others: dict[str, f
 
 
 def draw_drift(groups: dict[str, list[Record]], rate: str, baselines: SpeakerBaselines | None, path: Path) -> None:
-    """Word errors and SIM of each window along the recording, with the line of least squares of each group."""
+    """
+    Word errors and SIM of each window along the recording, a line as long as the window, with the line of least squares of each
+    group that has three windows or more.
+    """
     figure, axes = _figure(2, 1, figsize=(9.5, 6), sharex=True)
+    windows = max((len(group) for group in groups.values()), default=0)
+    longest = max((record["end"] for group in groups.values() for record in group), default=0)
+    unit, name_of_unit = (60, "minutes") if longest > 120 else (1, "seconds")
+    slopes = []
     for axis, key, scale, y_label in zip(axes, ("wer", "sim"), (100, 1), (f"{rate}, %", "SIM to the reference")):
         for number, (name, group) in enumerate(groups.items()):
-            points = [
-                ((record["start"] + record["end"]) / 120, scale * record[key])
+            spans = sorted(
+                (record["start"], record["end"], scale * record[key])
                 for record in group
                 if record.get(key) is not None
-            ]
-            if not points:
+            )
+            if not spans:
                 continue
-            minutes, values = map(np.array, zip(*sorted(points)))
-            label = name
-            if len(points) > 2:
-                slope = estimate_slope(minutes, values)
+            starts, ends, values = map(np.array, zip(*spans))
+            middles = (starts + ends) / 2
+            label, color = f"{name}: {values.mean():.3g} on average", f"C{number}"
+            if len(spans) > 2:
+                slope = estimate_slope(middles / 60, values)
                 label = f"{name}: {slope.value:+.3g} a minute"
-                line = values.mean() + slope.value * (minutes - minutes.mean())
-                axis.plot(minutes, line, color=f"C{number}", linewidth=1, linestyle="--")
-            axis.plot(minutes, values, "o-", color=f"C{number}", markersize=4, label=label)
+                slopes.append(f"{name} {slope.value:+.2g} {'points of ' + rate if key == 'wer' else 'SIM'}")
+                line = values.mean() + slope.value * (middles - middles.mean()) / 60
+                axis.plot(middles / unit, line, color=color, linewidth=1, linestyle="--")
+            axis.hlines(values, starts / unit, ends / unit, color=color, linewidth=2, alpha=0.6)
+            axis.plot(middles / unit, values, "o", color=color, markersize=4, label=label, clip_on=False)
         axis.set_ylabel(y_label)
         if key == "wer":
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, max(5.0, 1.08 * axis.get_ylim()[1]))
         else:
             _mark_baselines(axis, baselines)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    axes[-1].set_xlabel("minutes")
+    axes[-1].set(xlabel=name_of_unit, xlim=(0, None))
+    is_long = slopes and longest >= 60
+    _title(
+        figure,
+        f"Drift a minute: {', '.join(slopes)}"
+        if is_long
+        else f"At most {windows} windows in {longest:.0f} s: too short for a drift",
+    )
     _save(figure, path)
 
 
@@ -144,8 +169,38 @@ def draw_codec(
             axis.axhline(ceiling.value * metric.scale, color="C2", linestyle=":", label="recordings")
             axis.legend(*([items[-1]] for items in axis.get_legend_handles_labels()), frameon=False, fontsize=8)
         axis.set(title=metric.label, xlabel="bit/s")
+        if metric.scale == 100:
+            _cut_at_hundred(axis, positions, [item.value * metric.scale for item in estimates])
     axes[0].legend(frameon=False, fontsize=8)
+    _title(figure, _codec_finding(records, metrics, max(rates), others))
     _save(figure, path)
+
+
+def _codec_finding(records: list[Record], metrics: Sequence[Metric], rate: float, others: Sequence[Published]) -> str:
+    found = []
+    for metric in metrics:
+        estimate = metric.estimate([record for record in records if record["bit_rate"] == rate])
+        if metric.key not in ("stoi", "pesq_wb", "sim", "wer") or estimate is None:
+            continue
+        known = [
+            item.values[metric.key]
+            for item in others
+            if item.values.get("bit_rate") == rate and metric.key in item.values
+        ]
+        beside = f" ({known[0]:g} published for 1.8 B)" if known else ""
+        found.append(f"{metric.label} {metric.format(estimate).split(' [')[0]}{beside}")
+    return f"At {rate:g} bit/s: {', '.join(found)}"
+
+
+def _cut_at_hundred(axis, positions: Sequence[float], values: Sequence[float]) -> None:
+    """Keeps rates above 100 %, where words are heard that nobody said, from hiding those below."""
+    if max(values, default=0) <= 100:
+        return
+    axis.set_ylim(0, 105)
+    for position, value in zip(positions, values):
+        if value > 100:
+            axis.plot(position, 102, "^", color="C0", clip_on=False)
+            axis.annotate(f"{value:.0f} %", (position, 100), xytext=(8, -4), textcoords="offset points", fontsize=8)
 
 
 def draw_speed(records: list[Record], path: Path) -> None:
@@ -158,6 +213,10 @@ def draw_speed(records: list[Record], path: Path) -> None:
     left.set(xlabel="seconds of audio", ylabel="seconds of work", xlim=(0, longest))
     left.legend(frameon=False)
     heard = [record for record in spoken if record["first_audio"] is not None]
+    if spoken:
+        speed = describe_speed(1, float(np.median([record["took"] / record["seconds"] for record in spoken])))
+        first = f", first audio after {1000 * np.median([r['first_audio'] for r in heard]):.0f} ms" if heard else ""
+        _title(figure, f"Medians: {speed}{first}")
     right.plot(
         [record["seconds"] for record in heard], [1000 * record["first_audio"] for record in heard], "o", color="C0"
     )
@@ -173,15 +232,10 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
     for number, (name, group) in enumerate(groups.items()):
         color = f"C{number % 10}"
         errors = [record[rate.key] * rate.scale if record.get(rate.key) is not None else 0 for record in group]
-        axis.plot(
-            [record["seconds"] for record in group],
-            errors,
-            "o",
-            color=color,
-            alpha=0.6,
-            markeredgewidth=0,
-            clip_on=False,
-        )
+        # Samples of the same length and errors are one larger point.
+        counts = Counter(zip([record["seconds"] for record in group], errors))
+        sizes = [30 * count for count in counts.values()]
+        axis.scatter(*zip(*counts), s=sizes, color=color, alpha=0.6, linewidths=0, clip_on=False)
         for key, marker in (("reached_limit", "x"), ("is_cut", "v")):
             marked = [(record["seconds"], error) for record, error in zip(group, errors) if record.get(key)]
             if marked:
@@ -190,10 +244,22 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
             axis.plot([], [], "s", color=color, label=name)
     for marker, label in (("o", "ended by itself"), ("x", "did not end"), ("v", "cut")):
         axis.plot([], [], marker, color="0.3", fillstyle="none", label=label)
-    axis.set(xlabel="seconds", ylabel=rate.label if scored else "", xlim=(0, None))
+    lengths = [record["seconds"] for group in groups.values() for record in group]
+    # Samples of one text hardly differ in length: an axis from 0 would crowd them.
+    margin = max(0.1, 0.15 * (max(lengths) - min(lengths)))
+    axis.set(xlabel="seconds", ylabel=rate.label if scored else "")
+    axis.set_xlim(min(lengths) - margin, max(lengths) + margin)
     _start_at_zero(axis)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    _title(figure, _stability_finding([record for group in groups.values() for record in group], rate))
     _save(figure, path)
+
+
+def _stability_finding(records: list[Record], rate: Metric) -> str:
+    scored = [record[rate.key] for record in records if record.get(rate.key) is not None]
+    runaways, cuts = (sum(bool(record.get(key)) for record in records) for key in ("reached_limit", "is_cut"))
+    right = f"{sum(error == 0 for error in scored)} of {len(scored)} samples without an error, " if scored else ""
+    return f"{right}{runaways} of {len(records)} did not end, {cuts} cut"
 
 
 def draw_differences(metrics: Sequence[Metric], differences: dict[str, dict[str, Estimate]], path: Path) -> None:
@@ -214,7 +280,14 @@ def draw_differences(metrics: Sequence[Metric], differences: dict[str, dict[str,
             axis.plot(item.value * metric.scale, position, "o", color=color)
         axis.set_yticks(positions, groups)
         axis.set(title=f"{metric.label}, B - A", ylim=(len(groups) - 0.5, -0.5))
+    items = [item for metric in shown for item in differences[metric.key].values()]
+    _title(figure, f"{sum(item.excludes_zero for item in items)} of {len(items)} differences are not by chance (95 %)")
     _save(figure, path)
+
+
+def _title(figure, finding: str) -> None:
+    """What the picture shows, above it."""
+    figure.suptitle(textwrap.fill(finding, round(9 * figure.get_figwidth())), fontsize=11)
 
 
 def _figure(*shape: int, **options):

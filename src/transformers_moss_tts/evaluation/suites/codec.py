@@ -202,6 +202,9 @@ class CodecReconstruction(Suite):
         originals = [record for record in records if record["group"] == ORIGINAL]
         draw_codec(decoded, originals, floor, self.metrics()[1:], others, baselines, folder / "codec.png")
         first = [record for record in decoded if record["task"] == decoded[0]["task"] and record.get("audio")]
+        # A run that is kept without its audio has no spectrograms.
+        if not first or not all((folder / record["audio"]).is_file() for record in first):
+            return [("codec.png", "Quality by bit rate")]
         shown = [first[0], first[-1]] if len(first) > 1 else first
         waves = [
             load_audio(first[0]["recording"], 24000),
