@@ -21,7 +21,7 @@ import transformers_moss_tts  # noqa: F401  (registers the models)
 def export(source: Path, target: Path, codec: str | None) -> None:
     model = AutoModel.from_pretrained(source, dtype=torch.float32)
     if codec is not None:
-        processor = AutoProcessor.from_pretrained(source)
+        processor = AutoProcessor.from_pretrained(source, languages=["English"], max_speakers=1)
         processor.codec_path = codec
         processor.save_pretrained(target)
     model.half().save_pretrained(target)
