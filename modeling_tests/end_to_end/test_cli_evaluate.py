@@ -22,8 +22,8 @@ def folder(tmp_path):
     register_scorer("speaker", "test-speaker", SpectrumEncoder)
     small_codec().save_pretrained(tmp_path / "model")
     save_audio(np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32), tmp_path / "a.wav", 24000)
-    row = {"id": "a", "audio": "a.wav", "text": FixedASR().transcribe(None, "en")}
-    (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
+    utterance = {"id": "a", "audio": "a.wav", "text": FixedASR().transcribe(None, "en")}
+    (tmp_path / "data.jsonl").write_text(json.dumps(utterance) + "\n")
     return tmp_path
 
 

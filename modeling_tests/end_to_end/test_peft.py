@@ -59,8 +59,8 @@ def samples_of(source) -> tuple[TrainingSamples, MossTTSDelayProcessor]:
     config = AutoConfig.from_pretrained(source)
     processor = PROCESSORS[source.name](AutoTokenizer.from_pretrained(source), model_config=config)
     draw = np.random.default_rng(0)
-    rows = [{"text": text, "codes": draw.integers(0, 32, (6, config.n_vq)).tolist()} for text in ("One.", "Two.")]
-    return TrainingSamples(Dataset.from_list(rows), processor), processor
+    examples = [{"text": text, "codes": draw.integers(0, 32, (6, config.n_vq)).tolist()} for text in ("One.", "Two.")]
+    return TrainingSamples(Dataset.from_list(examples), processor), processor
 
 
 def batch_of(source) -> dict:

@@ -9,10 +9,10 @@ from transformers_moss_tts.moss_audio_tokenizer import windowed_attention
 from transformers_moss_tts.moss_audio_tokenizer.windowed_attention import plan_attention_blocks
 
 
-def allowed_positions(blocks, num_queries, num_keys, row=0):
+def allowed_positions(blocks, num_queries, num_keys, index=0):
     seen = torch.zeros(num_queries, num_keys, dtype=torch.bool)
     for block in blocks:
-        seen[block.query, block.key] = block.mask[min(row, block.mask.shape[0] - 1), 0]
+        seen[block.query, block.key] = block.mask[min(index, block.mask.shape[0] - 1), 0]
     return seen
 
 
@@ -27,15 +27,15 @@ def test_blocks_cover_exactly_the_window(window, num_queries):
 
 @pytest.mark.parametrize("window", [2, 8, 100])
 @pytest.mark.parametrize("num_queries", [1, 7, 130])
-def test_blocks_with_a_past_of_each_row(window, num_queries):
+def test_blocks_with_a_past_of_each_sequence(window, num_queries):
     past = torch.tensor([0, 1, 5, 1000])
     blocks = plan_attention_blocks(num_queries, window, "sdpa", torch.float32, torch.device("cpu"), past)
     num_past = window - 1
     distance = torch.arange(num_past, num_past + num_queries)[:, None] - torch.arange(num_past + num_queries)
-    for row, length in enumerate(past.tolist()):
+    for index, length in enumerate(past.tolist()):
         expected = (distance >= 0) & (distance < window)
         expected[:, : max(0, num_past - length)] = False
-        seen = allowed_positions(blocks, num_queries, num_past + num_queries, row)
+        seen = allowed_positions(blocks, num_queries, num_past + num_queries, index)
         torch.testing.assert_close(seen, expected)
 
 

@@ -29,7 +29,7 @@ CASES = {
     "NaN audio": (lambda: MODEL.encode(NAN), ValueError, "NaN"),
     "infinite audio": (lambda: MODEL(NAN.nan_to_num(nan=float("inf"))), ValueError, "infinite"),
     "audio shorter than a frame": (lambda: MODEL.encode(WAVE[:, :7]), ValueError, "8 samples"),
-    "a row without audio": (lambda: MODEL.encode(WAVE, mask(64, 0)), ValueError, r"\[64, 0\]"),
+    "a sequence without audio": (lambda: MODEL.encode(WAVE, mask(64, 0)), ValueError, r"\[64, 0\]"),
     "mask of another length": (lambda: MODEL.encode(WAVE, mask(9, 9, steps=60)), ValueError, r"\(2, 60\)"),
     "left padding": (lambda: MODEL.encode(WAVE, mask(64, 60).flip(1)), ValueError, "right padding"),
     "no codebook": (lambda: MODEL.encode(WAVE, num_quantizers=0), ValueError, "at least 1 and at most 4"),
@@ -51,7 +51,7 @@ CASES = {
         ValueError,
         "whole number of frames of 8 samples, got 60",
     ),
-    "row of a part of a frame": (
+    "sequence of a part of a frame": (
         lambda: MODEL.encode(WAVE, mask(64, 60), cache=MODEL.init_cache("encoder", 2)),
         ValueError,
         r"\[64, 60\]",

@@ -34,8 +34,8 @@ def batch_of(golden):
 
 
 def assert_same_until(actual, expected, lengths, **tolerance):
-    for row, length in enumerate(lengths.tolist()):
-        torch.testing.assert_close(actual[row, ..., :length], expected[row, ..., :length], **tolerance)
+    for index, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(actual[index, ..., :length], expected[index, ..., :length], **tolerance)
 
 
 @torch.no_grad()

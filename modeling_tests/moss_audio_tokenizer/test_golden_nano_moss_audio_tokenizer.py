@@ -37,8 +37,8 @@ def mask_of(lengths, steps):
 
 
 def assert_same_until(actual, expected, lengths):
-    for row, length in enumerate(lengths.tolist()):
-        torch.testing.assert_close(actual[row, ..., :length], expected[row, ..., :length], atol=1e-4, rtol=1e-4)
+    for index, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(actual[index, ..., :length], expected[index, ..., :length], atol=1e-4, rtol=1e-4)
 
 
 def test_shape(model, facts):
@@ -57,9 +57,9 @@ def test_encode(model, golden, facts):
     lengths = golden["encode.audio_codes_lengths"]
     torch.testing.assert_close(outputs.audio_codes_lengths, lengths)
     few = model.encode(values, padding_mask=mask, num_quantizers=facts["few"]).audio_codes
-    for row, length in enumerate(lengths.tolist()):
+    for index, length in enumerate(lengths.tolist()):
         for codes, name in ((outputs.audio_codes, "encode.audio_codes"), (few, "encode_few.audio_codes")):
-            assert torch.equal(codes[:, row, :length], golden[name][:, row, :length])
+            assert torch.equal(codes[:, index, :length], golden[name][:, index, :length])
     mono = model.encode(golden["wav.mono"][None]).audio_codes
     frames = golden["wav.mono"].shape[1] // model.config.downsample_rate
     assert torch.equal(mono[..., :frames], golden["encode_mono.audio_codes"].view_as(mono)[..., :frames])

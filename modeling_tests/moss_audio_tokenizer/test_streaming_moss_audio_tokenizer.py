@@ -1,4 +1,4 @@
-"""Streams: chunks equal the whole, rows are independent, the model holds no state."""
+"""Streams: chunks equal the whole, streams are independent, the model holds no state."""
 
 import random
 
@@ -79,20 +79,20 @@ def test_chunk_duration_changes_nothing(model, codes, waves, chunk_duration):
     chunked = model.encode(waves, padding_mask=mask, chunk_duration=chunk_duration)
     whole = all_at_once(model.encode, waves, padding_mask=mask)
     torch.testing.assert_close(chunked.audio_codes_lengths, whole.audio_codes_lengths)
-    for row, length in enumerate(lengths.tolist()):
-        torch.testing.assert_close(chunked.audio_codes[:, row, :length], whole.audio_codes[:, row, :length])
+    for place, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(chunked.audio_codes[:, place, :length], whole.audio_codes[:, place, :length])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
 def test_rows_start_and_end_at_different_times(attn_implementation):
-    """Four streams in the three rows of one cache; a row may have any number of frames in a step, also none."""
+    """Four streams in the three places of one cache; a place may have any number of frames in a step, also none."""
     model = tiny_codec()
     model.set_attn_implementation(attn_implementation)
     torch.manual_seed(3)
     streams = [torch.randint(0, 16, (4, 1, length)) for length in (30, 21, 9, 14)]
     expected = [model.decode(stream).audio[0, 0] for stream in streams]
-    plan = [  # (row, stream, first step in which it may send frames)
+    plan = [  # (place, stream, first step in which it may send frames)
         (0, 0, 0),
         (1, 1, 2),
         (2, 2, 1),
@@ -101,21 +101,21 @@ def test_rows_start_and_end_at_different_times(attn_implementation):
     cache = model.init_cache("decoder", batch_size=3)
     heard, sent = {i: [] for i in range(4)}, [0] * 4
     for step in range(200):
-        for position, (row, stream, _) in enumerate(plan):
+        for position, (place, stream, _) in enumerate(plan):
             if stream == 2 and sent[2] == streams[2].shape[-1]:
-                cache.reset([row])
-                plan[position] = (row, 3, step)
+                cache.reset([place])
+                plan[position] = (place, 3, step)
         chunk = torch.zeros(4, 3, 4, dtype=torch.long)
         lengths = torch.zeros(3, dtype=torch.long)
-        for row, stream, first in plan:
+        for place, stream, first in plan:
             left = streams[stream].shape[-1] - sent[stream]
-            lengths[row] = 0 if step < first else min(left, order.randint(0, 4))
-            frames = slice(sent[stream], sent[stream] + int(lengths[row]))
-            chunk[:, row, : lengths[row]] = streams[stream][:, 0, frames]
-            sent[stream] += int(lengths[row])
+            lengths[place] = 0 if step < first else min(left, order.randint(0, 4))
+            frames = slice(sent[stream], sent[stream] + int(lengths[place]))
+            chunk[:, place, : lengths[place]] = streams[stream][:, 0, frames]
+            sent[stream] += int(lengths[place])
         outputs = model.decode(chunk, padding_mask=torch.arange(4) < lengths[:, None], cache=cache)
-        for row, stream, _ in plan:
-            heard[stream].append(outputs.audio[row, 0, : outputs.audio_lengths[row]])
+        for place, stream, _ in plan:
+            heard[stream].append(outputs.audio[place, 0, : outputs.audio_lengths[place]])
         if sent == [stream.shape[-1] for stream in streams]:
             break
     for stream, audio in heard.items():
@@ -150,11 +150,11 @@ def test_alone_and_in_a_padded_batch_give_the_same_codes(model):
     padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True, padding_value=0.7)
     mask = torch.arange(padded.shape[1]) < torch.tensor([[len(wave)] for wave in waves])
     batch = model.encode(padded, padding_mask=mask)
-    for row, wave in enumerate(waves):
+    for place, wave in enumerate(waves):
         single = model.encode(wave[None])
         length = len(wave) // model.config.downsample_rate
-        assert batch.audio_codes_lengths[row] == single.audio_codes_lengths[0] == length
-        torch.testing.assert_close(batch.audio_codes[:, row, :length], single.audio_codes[:, 0, :length])
+        assert batch.audio_codes_lengths[place] == single.audio_codes_lengths[0] == length
+        torch.testing.assert_close(batch.audio_codes[:, place, :length], single.audio_codes[:, 0, :length])
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ def test_quantizer_dropout_draws_a_number_of_codebooks_a_sample():
     model.eval()
     with torch.no_grad():
         prefixes = [model.quantizer(hidden[:1], lengths[:1], count)[0][0] for count in (1, 2, 3, 4)]
-    counts = [sum(torch.allclose(row, prefix, atol=1e-5) for row in quantized) for prefix in prefixes]
+    counts = [sum(torch.allclose(vector, prefix, atol=1e-5) for vector in quantized) for prefix in prefixes]
     assert sum(counts) == 400
     # 100 of each expected; four standard deviations of the binomial are 35.
     assert all(65 < count < 135 for count in counts)

@@ -128,8 +128,8 @@ def test_recordings_of_a_dialogue_are_joined_before_they_are_encoded():
     joined = torch.from_numpy(normalize_loudness(np.concatenate(waves)))[None]
     encoded = codec.encode(joined)
     expected = encoded.audio_codes[:, 0, : encoded.audio_codes_lengths[0]].T
-    rows = inputs["input_ids"][0, -len(expected) :, 1]
-    assert torch.equal(rows, expected[:, 0])
+    codes_of_reply = inputs["input_ids"][0, -len(expected) :, 1]
+    assert torch.equal(codes_of_reply, expected[:, 0])
 
 
 BAD_DIALOGUES = {

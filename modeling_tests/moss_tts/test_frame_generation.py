@@ -36,7 +36,7 @@ def prompts(config, *lengths: int) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def row(inputs: dict[str, torch.Tensor], index: int, length: int) -> dict[str, torch.Tensor]:
+def without_padding(inputs: dict[str, torch.Tensor], index: int, length: int) -> dict[str, torch.Tensor]:
     return {name: tensor[index : index + 1, -length:] for name, tensor in inputs.items()}
 
 
@@ -46,7 +46,7 @@ def test_sequences_of_a_batch_are_those_of_single_runs(model):
     options = GREEDY | {"max_new_tokens": 12, "return_dict_in_generate": True}
     together = model.generate(**inputs, **options)
     for index, length in enumerate(lengths):
-        alone = model.generate(**row(inputs, index, length), **options)
+        alone = model.generate(**without_padding(inputs, index, length), **options)
         generated = alone.sequences[0, length:]
         assert torch.equal(together.sequences[index, 9 : 9 + len(generated)], generated)
         assert torch.equal(together.audio_codes[index], alone.audio_codes[0])
@@ -133,8 +133,8 @@ def test_a_frame_compiles_into_one_graph(model):
     sampler, outputs = frame_of(model)
     torch._dynamo.reset()
     compiled = torch.compile(sampler.next_step, fullgraph=True, backend="aot_eager")
-    for row_of_frame in expected:
-        assert torch.equal(compiled(outputs), row_of_frame)
+    for codes_of_frame in expected:
+        assert torch.equal(compiled(outputs), codes_of_frame)
 
 
 @torch.no_grad()
@@ -233,7 +233,7 @@ def test_what_was_learned_by_heart_is_generated(golden_folder, tmp_path, version
     config = AutoConfig.from_pretrained(golden_folder / version)
     processor = processor_class(AutoTokenizer.from_pretrained(golden_folder / version), model_config=config)
     generator = torch.Generator().manual_seed(0)
-    rows = Dataset.from_list(
+    examples = Dataset.from_list(
         [
             {"text": text, "codes": torch.randint(0, 32, (3 + i, config.n_vq), generator=generator).tolist()}
             for i, text in enumerate(("One.", "Two and three.", "Four, five."))
@@ -255,11 +255,11 @@ def test_what_was_learned_by_heart_is_generated(golden_folder, tmp_path, version
             logging_steps=1000,
         ),
         data_collator=MossTTSDataCollator(processor, paper_stream_weights(config.n_vq)),
-        train_dataset=TrainingSamples(rows, processor, duration_conditioning=(False,)),
+        train_dataset=TrainingSamples(examples, processor, duration_conditioning=(False,)),
     )
     trainer.train()
-    inputs = processor(text=list(rows["text"]))
+    inputs = processor(text=list(examples["text"]))
     outputs = trainer.model.eval().generate(**inputs, **GREEDY, max_new_tokens=20, return_dict_in_generate=True)
-    for codes, known in zip(outputs.audio_codes, rows["codes"]):
+    for codes, known in zip(outputs.audio_codes, examples["codes"]):
         assert codes.tolist() == known
     assert not outputs.reached_limit.any()

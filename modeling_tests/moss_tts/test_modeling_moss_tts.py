@@ -81,6 +81,6 @@ def test_label_smoothing_of_trainer_is_refused(tmp_path, model):
         disable_tqdm=True,
         remove_unused_columns=False,
     )
-    rows = [{name: value[index] for name, value in batch.items()} for index in range(2)]
+    samples = [{name: value[index] for name, value in batch.items()} for index in range(2)]
     with pytest.raises(ValueError, match="`label_smoothing_factor`, set it to 0"):
-        Trainer(type(model)(model.config), arguments, train_dataset=rows).train()
+        Trainer(type(model)(model.config), arguments, train_dataset=samples).train()

@@ -49,15 +49,15 @@ def test_distribution_equals_a_plain_computation(penalty, temperature, top_k, to
     penalized = seen.penalize(logits, penalty)
     uniforms = torch.rand(draws, batch_size, n_vq) if has_own_numbers else None
     drawn = sample_tokens(penalized.expand(draws, -1, -1, -1), temperature, top_k, top_p, uniforms)
-    for row in range(batch_size):
+    for index in range(batch_size):
         for codebook in range(n_vq):
             members = [k for k in range(n_vq) if groups[k] == groups[codebook]]
-            tokens = history[row, :, members].flatten().tolist()
-            expected = plain_distribution(logits[row, codebook], tokens, penalty, temperature, top_k, top_p)
-            counts = torch.bincount(drawn[:, row, codebook], minlength=num_codes)
+            tokens = history[index, :, members].flatten().tolist()
+            expected = plain_distribution(logits[index, codebook], tokens, penalty, temperature, top_k, top_p)
+            counts = torch.bincount(drawn[:, index, codebook], minlength=num_codes)
             # Five standard deviations of a count, and nothing where there is no probability.
             spread = 5 * (draws * expected * (1 - expected)).sqrt() + 1e-6
-            assert ((counts - draws * expected).abs() <= spread).all(), (row, codebook, counts, draws * expected)
+            assert ((counts - draws * expected).abs() <= spread).all(), (index, codebook, counts, draws * expected)
 
 
 def test_temperature_zero_takes_the_best():

@@ -176,11 +176,11 @@ def test_a_decoder_that_was_trained_reads_the_same_codes(processor, voice):
 
 def test_training_takes_voices_as_references(processor, voice, recording, tmp_path):
     voice.save(tmp_path / "anna.safetensors")
-    rows = [{"text": "One.", "audio": str(recording), "reference": str(tmp_path / "anna.safetensors")}]
-    encoded = encode_recordings(Dataset.from_list(rows), processor, cache_dir=tmp_path / "codes")
+    examples = [{"text": "One.", "audio": str(recording), "reference": str(tmp_path / "anna.safetensors")}]
+    encoded = encode_recordings(Dataset.from_list(examples), processor, cache_dir=tmp_path / "codes")
     assert torch.equal(torch.tensor(encoded[0]["reference"][0]), processor.encode_audio([str(recording)])[0])
     with pytest.raises(ValueError, match="is of the codec"):
-        encode_recordings(Dataset.from_list(rows), golden_processor(small_codec(1)), cache_dir=tmp_path / "codes")
+        encode_recordings(Dataset.from_list(examples), golden_processor(small_codec(1)), cache_dir=tmp_path / "codes")
 
 
 def test_a_voice_is_pushed_and_loaded(local_hub, voice, tmp_path):

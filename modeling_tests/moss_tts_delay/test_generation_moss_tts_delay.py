@@ -42,8 +42,7 @@ def rules_violated(config, sequence, prompt_length):
     """Checks one sequence against the state machine, written out step by step."""
     n_vq = config.n_vq
     in_audio, audio_length, delayed, ended = False, 0, None, False
-    for step, row in enumerate(sequence[prompt_length:].tolist()):
-        token, codes = row[0], row[1:]
+    for step, (token, *codes) in enumerate(sequence[prompt_length:].tolist()):
         if ended:
             assert token == config.pad_token_id and set(codes) == {config.audio_pad_code}
             continue
@@ -80,10 +79,10 @@ def test_sampled_sequences_keep_the_rules_of_the_pattern(model, seed):
     inputs = tiny_prompts(model.config, 9, 6, 9, 7, seed=seed)
     outputs = model.generate(**inputs, max_new_tokens=80, seed=seed, return_dict_in_generate=True)
     spoken = 0
-    for row, sequence in enumerate(outputs.sequences):
+    for index, sequence in enumerate(outputs.sequences):
         rules_violated(model.config, sequence, 9)
-        assert outputs.audio_codes[row].shape[1] == 4
-        codes = outputs.audio_codes[row]
+        assert outputs.audio_codes[index].shape[1] == 4
+        codes = outputs.audio_codes[index]
         assert not codes.numel() or 0 <= int(codes.min()) <= int(codes.max()) < 16
         spoken += len(codes)
     assert spoken > 0
@@ -94,15 +93,15 @@ def test_a_row_of_a_batch_equals_its_single_run(model, do_sample):
     lengths = (12, 7, 9, 4)
     inputs = tiny_prompts(model.config, *lengths)
     batch = model.generate(**inputs, max_new_tokens=40, audio_repetition_penalty=1.2, **do_sample)
-    for row, length in enumerate(lengths):
+    for index, length in enumerate(lengths):
         alone = model.generate(
-            inputs["input_ids"][row : row + 1, -length:],
+            inputs["input_ids"][index : index + 1, -length:],
             max_new_tokens=40,
             audio_repetition_penalty=1.2,
             **do_sample,
         )
         new = alone[0, length:]
-        torch.testing.assert_close(batch[row, 12 : 12 + len(new)], new)
+        torch.testing.assert_close(batch[index, 12 : 12 + len(new)], new)
 
 
 def test_what_pads_the_prompt_does_not_matter(model):
@@ -181,11 +180,11 @@ def continuation_prompt(config, num_frames):
     inputs = tiny_prompts(config, 9)
     torch.manual_seed(0)
     codes = torch.randint(0, 16, (num_frames, config.n_vq))
-    rows = torch.full((num_frames + 1, 1 + config.n_vq), config.audio_pad_code)
-    rows[0, 0] = config.audio_start_token_id
-    rows[1:, 0] = config.audio_assistant_gen_slot_token_id
-    rows[1:, 1:] = apply_delay_pattern(codes, config.audio_pad_code)[:num_frames]
-    return codes, torch.cat([inputs["input_ids"], rows[None]], dim=1)
+    steps = torch.full((num_frames + 1, 1 + config.n_vq), config.audio_pad_code)
+    steps[0, 0] = config.audio_start_token_id
+    steps[1:, 0] = config.audio_assistant_gen_slot_token_id
+    steps[1:, 1:] = apply_delay_pattern(codes, config.audio_pad_code)[:num_frames]
+    return codes, torch.cat([inputs["input_ids"], steps[None]], dim=1)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7])
@@ -456,9 +455,9 @@ def test_bad_prompts(model, name):
 
 def test_delay_pattern_and_back():
     codes = torch.arange(20).view(5, 4)
-    rows = apply_delay_pattern(codes, 99)
-    assert rows.shape == (8, 4)
-    assert rows[0].tolist() == [0, 99, 99, 99] and rows[7].tolist() == [99, 99, 99, 19]
-    assert torch.equal(undo_delay_pattern(rows), codes)
-    assert torch.equal(undo_delay_pattern(rows[:6]), codes[:3])
-    assert undo_delay_pattern(rows[:2]).shape == (0, 4)
+    steps = apply_delay_pattern(codes, 99)
+    assert steps.shape == (8, 4)
+    assert steps[0].tolist() == [0, 99, 99, 99] and steps[7].tolist() == [99, 99, 99, 19]
+    assert torch.equal(undo_delay_pattern(steps), codes)
+    assert torch.equal(undo_delay_pattern(steps[:6]), codes[:3])
+    assert undo_delay_pattern(steps[:2]).shape == (0, 4)

@@ -111,10 +111,10 @@ def test_greedy_generation(model, cases, golden, name, options):
     inputs = {key: golden[f"processor.{prompt}.{key}"] for key in ("input_ids", "attention_mask")}
     sequences = model.generate(**inputs, **case, **options)
     assert len(lengths) == len(sequences)
-    for row, length in enumerate(lengths):
-        expected = golden[f"generate.{name}.{row}"]
+    for index, length in enumerate(lengths):
+        expected = golden[f"generate.{name}.{index}"]
         # The reference's sequences start with `length` steps of the prompt and pad the end.
-        actual = sequences[row, inputs["input_ids"].shape[1] - length :]
+        actual = sequences[index, inputs["input_ids"].shape[1] - length :]
         is_end = (expected[:, 0] == model.config.im_end_token_id).nonzero()
         assert len(is_end), "the golden sequence has no end"
         stop = int(is_end[0]) + 1

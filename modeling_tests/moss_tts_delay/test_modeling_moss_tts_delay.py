@@ -34,10 +34,10 @@ def training_batch(config, seed=0):
 def test_a_left_padded_row_equals_the_row_alone(model):
     inputs = tiny_prompts(model.config, 11, 5, 8)
     batch = model(**inputs)
-    for row, length in enumerate((11, 5, 8)):
-        alone = model(input_ids=inputs["input_ids"][row : row + 1, -length:])
-        torch.testing.assert_close(batch.logits[row, -length:], alone.logits[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(batch.audio_logits[row, -length:], alone.audio_logits[0], atol=1e-5, rtol=1e-5)
+    for index, length in enumerate((11, 5, 8)):
+        alone = model(input_ids=inputs["input_ids"][index : index + 1, -length:])
+        torch.testing.assert_close(batch.logits[index, -length:], alone.logits[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(batch.audio_logits[index, -length:], alone.audio_logits[0], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -90,10 +90,10 @@ def test_many_texts(bare, codes):
     )
     first = bare(text="One.", language="English", tokens=5)
     second = bare(text="Two and a half.", reference=[codes[0], None, codes[1]], language="English")
-    for row, single in enumerate((first, second)):
+    for index, single in enumerate((first, second)):
         length = single["input_ids"].shape[1]
-        assert torch.equal(batch["input_ids"][row, -length:], single["input_ids"][0])
-        assert batch["attention_mask"][row].sum() == length
+        assert torch.equal(batch["input_ids"][index, -length:], single["input_ids"][0])
+        assert batch["attention_mask"][index].sum() == length
     padding = batch["input_ids"][0][~batch["attention_mask"][0]]
     assert (padding[:, 0] == bare.model_config.pad_token_id).all() and (padding[:, 1:] == 32).all()
 

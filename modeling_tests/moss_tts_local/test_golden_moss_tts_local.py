@@ -172,10 +172,10 @@ def test_greedy_generation(golden, models, version, name, use_cache):
     prompt, _ = options.pop("processor"), options.pop("start_lengths")
     inputs = {key: tensors[f"processor.{prompt}.{key}"] for key in ("input_ids", "attention_mask")}
     sequences = model.generate(**inputs, **options, use_cache=use_cache)
-    rows = [key for key in tensors if key.startswith(f"generate.{name}.")]
-    assert len(rows) == len(sequences)
-    for row, sequence in enumerate(sequences):
-        expected = tensors[f"generate.{name}.{row}"]
+    stored = [key for key in tensors if key.startswith(f"generate.{name}.")]
+    assert len(stored) == len(sequences)
+    for index, sequence in enumerate(sequences):
+        expected = tensors[f"generate.{name}.{index}"]
         # The reference cuts at the last audio_start of the whole sequence, wherever that is.
         start = (sequence[:, 0] == model.config.audio_start_token_id).nonzero()[-1]
         generated = sequence[start:]

@@ -114,7 +114,7 @@ def test_dead_codes_are_moved_to_the_data():
         return refresher.refresh()
 
     before = model.quantizer.quantizers[0].codebook.weight.clone()
-    assert step() == 4 * 16  # the first batch fills every row
+    assert step() == 4 * 16  # the first batch fills every entry
     assert not torch.equal(model.quantizer.quantizers[0].codebook.weight, before)
     moves = [step() for _ in range(6)]
     assert moves[0] == moves[1] == 0 and sum(moves) < 6 * 64

@@ -19,7 +19,7 @@ import torch
 
 
 def rotary_embedding(positions: torch.Tensor, head_dim: int, max_period: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of shape `(rows, 1, positions, head_dim / 2)` in float32 for positions `(rows, positions)`."""
+    """Cosine and sine of shape `(batch_size, 1, positions, head_dim / 2)` in float32 for positions `(batch_size, positions)`."""
     dims = torch.arange(head_dim // 2, device=positions.device, dtype=torch.float32)
     angles = positions.float()[:, None, :, None] * torch.exp(dims * (-math.log(max_period) * 2 / head_dim))
     return angles.cos(), angles.sin()
