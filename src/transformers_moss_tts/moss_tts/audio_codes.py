@@ -273,3 +273,6 @@ class AudioCodesMixin(UpstreamMixin):
 def _key_of(item: Audio) -> Any:
     """What tells recordings of one call apart: the path, or which object it is."""
     return str(item) if isinstance(item, str | os.PathLike) else id(item)
+
+
+__all__ = ["FRAME_RATE", "AudioCodesMixin"]
