@@ -51,7 +51,9 @@ _BACKBONE = {
 }
 
 
-@auto_docstring(checkpoint="OpenMOSS-Team/MOSS-TTS-Nano")
+@auto_docstring(
+    custom_intro="Configuration of [`MossTTSNanoModel`]. The defaults are those of OpenMOSS-Team/MOSS-TTS-Nano."
+)
 @strict
 class MossTTSNanoConfig(MossTTSConfig):
     r"""
