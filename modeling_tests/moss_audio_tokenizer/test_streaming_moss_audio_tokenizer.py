@@ -85,7 +85,7 @@ def test_chunk_duration_changes_nothing(model, codes, waves, chunk_duration):
 
 @torch.no_grad()
 @pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
-def test_rows_start_and_end_at_different_times(attn_implementation):
+def test_streams_start_and_end_at_different_times(attn_implementation):
     """Four streams in the three places of one cache; a place may have any number of frames in a step, also none."""
     model = tiny_codec()
     model.set_attn_implementation(attn_implementation)

@@ -69,7 +69,7 @@ def test_the_default_sampling_is_the_references(golden_folder, golden):
     assert {name: getattr(generation, name) for name in golden[0]["defaults"]} == golden[0]["defaults"]
 
 
-def test_training_rows_get_the_same_prompt(ttsd, golden):
+def test_training_examples_get_the_same_prompt(ttsd, golden):
     _, tensors = golden
     codes = tensors["codes.pre"]
     references = [tensors["codes.ref1"].tolist(), None]

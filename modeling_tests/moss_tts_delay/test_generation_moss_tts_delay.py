@@ -89,7 +89,7 @@ def test_sampled_sequences_keep_the_rules_of_the_pattern(model, seed):
 
 
 @pytest.mark.parametrize("do_sample", [{"do_sample": False}, {"text_temperature": 0, "audio_temperature": 0}])
-def test_a_row_of_a_batch_equals_its_single_run(model, do_sample):
+def test_a_sequence_of_a_batch_equals_its_single_run(model, do_sample):
     lengths = (12, 7, 9, 4)
     inputs = tiny_prompts(model.config, *lengths)
     batch = model.generate(**inputs, max_new_tokens=40, audio_repetition_penalty=1.2, **do_sample)

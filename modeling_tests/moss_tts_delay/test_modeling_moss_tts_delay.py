@@ -31,7 +31,7 @@ def training_batch(config, seed=0):
 
 
 @torch.no_grad()
-def test_a_left_padded_row_equals_the_row_alone(model):
+def test_a_left_padded_sequence_equals_the_sequence_alone(model):
     inputs = tiny_prompts(model.config, 11, 5, 8)
     batch = model(**inputs)
     for index, length in enumerate((11, 5, 8)):

@@ -223,7 +223,7 @@ def test_broken_recordings_are_listed_and_left_out(processor, recordings, tmp_pa
         ({"tokens": [3, 4, -1, 6]}, "example 2: `tokens` must be a whole number"),
     ],
 )
-def test_bad_rows_are_named_before_training(processor, recordings, tmp_path, monkeypatch, changes, message):
+def test_bad_examples_are_named_before_training(processor, recordings, tmp_path, monkeypatch, changes, message):
     monkeypatch.chdir(tmp_path)
     save_audio(np.zeros(9000, np.float32), "silent.wav", 24000)
     save_audio(np.full(31 * 24000, 0.1, np.float32), "long.wav", 24000)
@@ -231,7 +231,7 @@ def test_bad_rows_are_named_before_training(processor, recordings, tmp_path, mon
         encode_recordings(table(recordings, **changes), processor, cache_dir=tmp_path)
 
 
-def test_all_bad_rows_are_named_at_once(processor, recordings, encoded_recordings, tmp_path):
+def test_all_bad_examples_are_named_at_once(processor, recordings, encoded_recordings, tmp_path):
     examples = table([*recordings[:3], "missing.wav"], text=["", "Two.", None, "Four."])
     with pytest.raises(ValueError, match=r"\(3\)") as error:
         encode_recordings(examples, processor, cache_dir=tmp_path)
