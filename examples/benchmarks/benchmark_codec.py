@@ -2,9 +2,13 @@
 Measures MossAudioTokenizer: seconds of audio a second and peak memory, by length, chunk and batch. No checkpoint needed.
 
     python examples/benchmarks/benchmark_codec.py --shape released --output benchmark_codec
+    python examples/benchmarks/benchmark_codec.py --streams --shape bundled
+
+`--streams` measures what a stream costs: time of decoding in chunks of so many frames over that of decoding at once, alternating in one
+process, as a median over rounds.
 
 Every case runs in a process of its own, so that its peak memory is its own. `--shape small` is the size of the test
-checkpoint; `--shape released` has the widths, heads, frame rates and windows of the released codec with a sixth to an
+checkpoint; `--shape bundled` is the codec that comes with the package; `--shape released` has the widths, heads, frame rates and windows of the released codec with a sixth to an
 eighth of its layers (its 1.6 billion parameters are what does not fit a small machine); `--shape full` is all of it.
 """
 
@@ -16,10 +20,13 @@ from pathlib import Path
 import torch
 from own_process import in_own_process, peak_bytes
 
-from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
+from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel, bundled_model
 
 
 SMALL_WIDTHS = {768: (32, 2), 1280: (48, 3)}  # released width: small width, heads
+
+
+STREAM_SECONDS, STREAM_ROUNDS = 6.0, 5
 
 
 def build_config(shape: str) -> MossAudioTokenizerConfig:
@@ -64,6 +71,49 @@ def run_case(case: dict) -> dict:
     }
 
 
+@torch.inference_mode()
+def measure_streams(args: argparse.Namespace) -> list[dict]:
+    """Costs of streams by frames a chunk, in times of decoding at once."""
+    torch.manual_seed(0)
+    if args.shape == "bundled":
+        model = MossAudioTokenizerModel.from_pretrained(bundled_model("moss-audio-tokenizer-tiny"))
+    else:
+        model = MossAudioTokenizerModel(build_config(args.shape))
+    model = model.eval().to(args.device, getattr(torch, args.dtype))
+    config = model.config
+    shape = (config.num_quantizers, 1, round(STREAM_SECONDS * config.frame_rate))
+    codes = torch.randint(0, config.codebook_size, shape, device=args.device)
+
+    def seconds(chunk: int | None) -> float:
+        cache = None if chunk is None else model.init_cache("decoder")
+        start = time.perf_counter()
+        for part in codes.split(chunk or shape[-1], dim=-1):
+            # Reading a number waits for the device.
+            model.decode(part, cache=cache).audio[0, 0, -1].item()
+        return time.perf_counter() - start
+
+    sizes = (None, 1, 2, 4, 25)
+    times: dict[int | None, list[float]] = {size: [] for size in sizes}
+    for _ in range(STREAM_ROUNDS):
+        for size in sizes:
+            times[size].append(seconds(size))
+    # Whatever else the machine does, a round's ratio compares neighbours in time.
+    ratios = {size: sorted(chunked / whole for chunked, whole in zip(times[size], times[None])) for size in sizes[1:]}
+    return [
+        {
+            "part": "stream",
+            "shape": args.shape,
+            "frames_a_chunk": size,
+            "times_at_once": round(ratio[len(ratio) // 2], 2),
+            "least": round(ratio[0], 2),
+            "most": round(ratio[-1], 2),
+            "milliseconds_a_frame": round(1000 * min(times[size]) / shape[-1], 2),
+            "threads": torch.get_num_threads(),
+        }
+        for size, ratio in ratios.items()
+    ]
+
+
 def plot(results: list[dict], path: Path) -> None:
     import matplotlib
 
@@ -93,7 +143,8 @@ def plot(results: list[dict], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=("small", "released", "full"), default="small")
+    parser.add_argument("--shape", choices=("small", "bundled", "released", "full"), default="small")
+    parser.add_argument("--streams", action="store_true", help="what decoding in small chunks costs, and nothing else")
     parser.add_argument("--parts", nargs="+", choices=("encode", "decode"), default=["decode", "encode"])
     parser.add_argument("--seconds", nargs="+", type=float, default=[60, 120, 300, 600], help="lengths of audio")
     parser.add_argument(
@@ -105,6 +156,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="writes OUTPUT.json and OUTPUT.png")
     args = parser.parse_args()
 
+    if args.streams:
+        results = measure_streams(args)
+        for result in results:
+            print(
+                f"{result['frames_a_chunk']:3} frames a chunk: {result['times_at_once']:5.2f} times decoding at once "
+                f"({result['least']} to {result['most']}), {result['milliseconds_a_frame']} ms a frame"
+            )
+        if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        return
+    if args.shape == "bundled":
+        parser.error("--shape bundled is for --streams")
     results = []
     print(f"{'part':8}{'seconds':>9}{'chunk':>7}{'batch':>7}{'took s':>9}{'audio s/s':>11}{'peak MiB':>10}")
     for part in args.parts:
