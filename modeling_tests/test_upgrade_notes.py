@@ -49,7 +49,7 @@ def used_names() -> set[tuple[str, str]]:
                     used.add((name, path.relative_to(PACKAGE).as_posix()))
                 case ast.Attribute(attr=name):
                     defined.add(name)
-                case ast.FunctionDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
                     defined.add(name)
     defined -= {"_attn_implementation"}
     return {(name, file) for name, file in used if name not in defined}
