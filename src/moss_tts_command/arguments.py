@@ -48,7 +48,7 @@ SUITE_OPTIONS = {
     ),
     "codec": ("language", "count", "codebooks", "floor_recordings", *_QUALITY, "device", "dtype"),
     "speed": (*_SPOKEN, *_GENERATION),
-    "stability": (*_SPOKEN, "takes", "batch_size", *_QUALITY, *_GENERATION),
+    "stability": (*_SPOKEN, "takes", "guards", "batch_size", *_QUALITY, *_GENERATION),
 }
 SCORERS = {
     "asr": ("whisper-base", "whisper-base-short", "whisper-large-v3", "paraformer-zh"),
@@ -275,6 +275,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--codebooks", nargs="+", type=_count, help="codec: numbers of codebooks")
     options.add_argument("--floor-recordings", help="codec: recordings to learn a k-means codec of, as a floor")
     options.add_argument("--takes", type=_count, help="stability: number of samples of each text; 20 by default")
+    options.add_argument(
+        "--guards",
+        action="store_true",
+        default=None,
+        help="stability: say again what a guard ends, for a table of both",
+    )
     scorers = parser.add_argument_group("scorers", "by name, or none; asr and speaker also a folder or Hub id")
     for kind, default in (("asr", "whisper-base"), ("speaker", "resemblyzer"), ("mos", "none")):
         scorers.add_argument(f"--{kind}", help=f"one of {', '.join(SCORERS[kind])}; {default} by default")

@@ -217,6 +217,20 @@ def test_takes_that_run_away_or_are_cut(checkpoint, data, scorers, tmp_path):
     assert summary["groups"]["cut"]["reached_limit"]["value"] == 1 and summary["groups"]["cut"]["is_cut"]["value"] == 0
 
 
+def test_takes_with_guards_stand_beside_those_without(checkpoint, scorers, tmp_path):
+    suite = Stability([Utterance("cat", "The cat sleeps.")], takes=2, guards=True)
+    # All are cut at twelve steps, which is a runaway.
+    summary = evaluate(checkpoint, suite, tmp_path, generate_kwargs={"max_new_tokens": 12}, **scorers)
+    records = records_of(tmp_path)
+    assert [record["group"] for record in records] == ["cat", "with guards"] * 2
+    for record in records:
+        assert record["is_runaway"] == (record["fault"] in ("silence", "repetition", "longest", "limit"))
+    assert all(record["fault"] is not None for record in records[::2])
+    assert summary["groups"]["cat"]["reached_limit"]["value"] == 1
+    report = check_output(tmp_path, "stability.png")
+    assert "| without guards |" in report and "| with guards |" in report and "runaway %" in report
+
+
 def test_a_stereo_generator(data, scorers, golden_folder, tmp_path):
     source, folder = golden_folder / "moss_tts_local_v1_5", tmp_path / "checkpoint"
     model = AutoModel.from_pretrained(source)

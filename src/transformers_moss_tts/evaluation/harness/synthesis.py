@@ -25,10 +25,14 @@ import torch
 
 from ...audio_io import load_audio
 from ...loading.checkpoints import load_generator
-from ...speech import speak_long
+from ...speech import Guards, expected_duration, speak, speak_long
 from ..measures.text_errors import counts_characters, language_name
 from ..scorers import RATE
 from .utterances import Utterance
+
+
+# Faults of speech that did not end by itself.
+STOPPED_BY = ("silence", "repetition", "longest", "limit")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Speech:
         sampling_rate (`int`): rate of the waveform, in Hz.
         frames (`int`, *optional*): frames of codes that were generated.
         reached_limit (`bool`, *optional*): whether the generation was cut because it did not end.
+        fault (`str`, *optional*): name of the guard that acts on it, see [`~transformers_moss_tts.speech.Guards`].
         joins (`tuple[tuple[float, float], ...]`): where each piece that was generated ends and the next begins, in seconds.
     """
 
@@ -70,6 +75,7 @@ class Speech:
     sampling_rate: int
     frames: int | None = None
     reached_limit: bool | None = None
+    fault: str | None = None
     joins: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -135,6 +141,30 @@ class Synthesizer:
                 self.processor.decode(outputs), outputs.audio_codes, outputs.reached_limit.tolist()
             )
         ]
+
+    def find_faults(self, tasks: list[Task]) -> list[Speech]:
+        """As [`speak`], without guards, and with the name of the one that would have acted."""
+        outputs = self.generate(self.inputs(tasks), [task.seed for task in tasks])
+        found = []
+        for number, (task, waveform) in enumerate(zip(tasks, self.processor.decode(outputs))):
+            codes, limit = outputs.audio_codes[number], bool(outputs.reached_limit[number])
+            duration = expected_duration(task.utterance.text or "", language_name(self.language))
+            watch = Guards().watch(self.processor.frame_rate, duration)
+            waveform = waveform.numpy()
+            watch.add(codes, np.atleast_2d(waveform))
+            found.append(Speech(waveform, self.sampling_rate, len(codes), limit, watch.finish(limit)))
+        return found
+
+    def speak_guarded(self, task: Task) -> Speech:
+        """Speaks a task with guards, and further takes where one acted, see [`~transformers_moss_tts.speech.speak`]."""
+        spoken = speak(
+            self.model,
+            self.processor,
+            seed=task.seed,
+            conversations=[self.conversation(task)],
+            generate_kwargs=self.generate_kwargs,
+        )
+        return Speech(spoken.audio, self.sampling_rate, len(spoken.codes), spoken.fault in STOPPED_BY, spoken.fault)
 
     def speak_long(self, task: Task, stretch_seconds: float) -> Speech:
         """Says a task piece by piece, see [`~transformers_moss_tts.speech.speak_long`]; its mode has "long-" before its name."""
@@ -230,4 +260,4 @@ def _describe(model) -> str:
     return f"{type(model).__name__}, {size / 1e6:.1f} M parameters, {str(model.dtype).removeprefix('torch.')}, {device}{threads}"
 
 
-__all__ = ["Codec", "RecordedSpeech", "Speech", "Synthesizer", "Task", "load_synthesizer"]
+__all__ = ["STOPPED_BY", "Codec", "RecordedSpeech", "Speech", "Synthesizer", "Task", "load_synthesizer"]

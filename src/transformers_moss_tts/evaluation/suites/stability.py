@@ -15,7 +15,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ...utils.checks import check_number
 from ..harness.metrics import Metric, Record, Table, grouped, metric_table
 from ..harness.plots import draw_stability
 from ..harness.scoring import Scorers
-from ..harness.synthesis import Speech, Task
+from ..harness.synthesis import STOPPED_BY, Speech, Task
 from ..measures.text_errors import CUT_UNITS
 from ..scorers import SpeakerBaselines
 from .base import MOS, SIM, SpokenSuite
@@ -31,6 +31,10 @@ from .base import MOS, SIM, SpokenSuite
 
 # Samples of a text; more would tell nothing.
 _MOST_TAKES = 10_000
+
+
+# The group of what was said with guards, and what its records are called.
+_WITH_GUARDS, _GUARDED = "with guards", "-guarded"
 
 
 @dataclass
@@ -41,9 +45,12 @@ class Stability(SpokenSuite):
     Args:
         takes (`int`, *optional*, defaults to 20):
             Number of samples of each text. Each batch has a seed of its own.
+        guards (`bool`, *optional*, defaults to `False`):
+            Whether every sample in which a guard would act is said again with guards and further takes, for a table of both.
     """
 
     takes: int = 20
+    guards: bool = False
 
     name: ClassVar[str] = "stability"
     scorer_kinds: ClassVar[tuple[str, ...]] = ("asr", "speaker", "mos")
@@ -63,14 +70,63 @@ class Stability(SpokenSuite):
         cut = Metric("is_cut", "cut %", scale=100, digits=1, lower_is_better=True)
         return (*self.error_metrics(), cut, Metric("seconds", "seconds"), SIM, MOS)
 
-    def score(self, task: Task, product: Speech, scorers: Scorers, folder: Path) -> list[Record]:
-        record = self.score_speech(task, product, scorers, folder)
-        # What never ended did not end too soon.
+    def produce(self, tasks: list[Task], source: Any) -> list[Any]:
+        if not self.guards:
+            return source.speak(tasks)
+        found = source.find_faults(tasks)
         return [
-            record | {"is_cut": bool(record["is_cut"] and not product.reached_limit)} if "is_cut" in record else record
+            (speech, speech if speech.fault is None else source.speak_guarded(task))
+            for task, speech in zip(tasks, found)
         ]
 
+    def score(self, task: Task, product: Any, scorers: Scorers, folder: Path) -> list[Record]:
+        if not self.guards:
+            return [self._score(task, product, scorers, folder)]
+        speech, guarded = product
+        record = self._score(task, speech, scorers, folder)
+        again = record
+        if guarded is not speech:
+            again = self._score(replace(task, id=f"{task.id}{_GUARDED}"), guarded, scorers, folder)
+        return [record, again | {"id": f"{task.id}{_GUARDED}", "task": task.id, "group": _WITH_GUARDS}]
+
+    def _score(self, task: Task, speech: Speech, scorers: Scorers, folder: Path) -> Record:
+        record = self.score_speech(task, speech, scorers, folder)
+        if self.guards:
+            record |= {
+                "fault": speech.fault,
+                "is_runaway": speech.fault in STOPPED_BY,
+                "is_empty": speech.fault == "empty",
+                "is_short": speech.fault == "shortest",
+            }
+        # What never ended did not end too soon.
+        is_cut = {"is_cut": bool(record["is_cut"] and not speech.reached_limit)} if "is_cut" in record else {}
+        return record | is_cut
+
     def tables(self, records: list[Record]) -> list[Table]:
+        guarded = [record for record in records if record["group"] == _WITH_GUARDS]
+        records = [record for record in records if record["group"] != _WITH_GUARDS]
+        return [*self._sample_tables(records), *([self._guard_table(records, guarded)] if guarded else [])]
+
+    def _guard_table(self, records: list[Record], guarded: list[Record]) -> Table:
+        shares = [
+            ("is_runaway", "runaway %"),
+            ("is_empty", "empty %"),
+            ("is_short", "far too short %"),
+            ("is_cut", "cut %"),
+        ]
+        metrics = [Metric(key, label, scale=100, digits=1, lower_is_better=True) for key, label in shares]
+        notes = [
+            "Runaway: the generation did not end, or a guard ends it (long silence, repeated codes, far longer than the text). With "
+            "guards, samples in which one acts are said again, at most three times."
+        ]
+        return metric_table(
+            "Guards",
+            (*metrics, Metric("seconds", "seconds")),
+            {"without guards": records, _WITH_GUARDS: guarded},
+            notes=notes,
+        )
+
+    def _sample_tables(self, records: list[Record]) -> list[Table]:
         groups = grouped(records)
         notes = [
             "Not ended: the generation was stopped at its longest. Cut: it ended by itself, and the transcript lacks the "
@@ -94,7 +150,11 @@ class Stability(SpokenSuite):
         return Table("Spread over samples", columns, rows)
 
     def draw(self, records: list[Record], baselines: SpeakerBaselines | None, folder: Path) -> list[tuple[str, str]]:
-        draw_stability(grouped(records), self.metrics()[0], folder / "stability.png")
+        draw_stability(
+            grouped(record for record in records if record["group"] != _WITH_GUARDS),
+            self.metrics()[0],
+            folder / "stability.png",
+        )
         return [("stability.png", "Errors and length of every sample")]
 
 
