@@ -62,7 +62,8 @@ def read_rate_in_own_process(device: str | torch.device, dtype: torch.dtype) -> 
 
 
 def _bytes(module: nn.Module) -> int:
-    return sum(weight.nbytes for name, weight in module.named_parameters() if name.split(".")[-2] not in _TABLES)
+    weights = [weight for name, weight in module.named_parameters() if not {*_TABLES} & {*name.split(".")}]
+    return sum(weight.nbytes for weight in weights)
 
 
 __all__ = ["read_rate", "read_rate_in_own_process", "weights_read_a_step"]
