@@ -91,7 +91,7 @@ def run(args: Namespace) -> None:
             text = iter([text])
         _stream(model, processor, text, args, voices, fields)
         return
-    if is_long(args, text):
+    if isinstance(text, str) and is_long(args, text):
         run_long(args, text, model, processor)
         return
     inputs = processor(text=text, reference=args.reference, language=language, duration_seconds=args.duration)
