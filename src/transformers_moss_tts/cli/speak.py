@@ -72,7 +72,7 @@ def run(args: Namespace) -> None:
     # The bar of the frames is the one to watch.
     logging.disable_progress_bar()
     name = args.model or bundled_model()
-    text = _written_text() if args.stream and args.text is None and args.text_file in (None, "-") else _text(args)
+    text: Any = _written_text() if args.stream and args.text is None and args.text_file in (None, "-") else _text(args)
     # All mistakes are known before the model is loaded, which may take minutes.
     find_device(args.device)
     settings = read_settings(name)

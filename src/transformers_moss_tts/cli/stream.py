@@ -79,7 +79,7 @@ def speak_streaming(
     with stream_speech(model, processor, text, seed=seed, generate_kwargs=options, **fields) as stream:
         with _sink(stream, args) as write:
             for audio in stream:
-                write(audio)
+                write(np.asarray(audio))
                 if not args.quiet:
                     _show(stream)
     if not args.quiet:

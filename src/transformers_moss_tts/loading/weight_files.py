@@ -167,7 +167,7 @@ def check_adapter(adapter: str | os.PathLike, options: dict[str, Any]) -> None:
 
 def check_adapter_config(adapter: str | os.PathLike, hub_options: dict[str, Any]) -> None:
     """Raises a `ValueError` if the configuration of an adapter is no JSON object."""
-    path = cached_file(adapter, ADAPTER_CONFIG_NAME, **hub_options)
+    path = str(cached_file(adapter, ADAPTER_CONFIG_NAME, **hub_options))
     try:
         fields = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 
 # Programs that play the file that they are given and end; those of macOS, PulseAudio, PipeWire, ALSA, ffmpeg and SoX.
@@ -90,13 +91,14 @@ def open_player(sampling_rate: int, num_channels: int) -> Iterator[subprocess.Po
         raise ValueError(f"There is no program that plays streams ({programs}): give `-o FILE`, or `-o -` for a pipe.")
     options = [option.format(rate=sampling_rate, channels=num_channels) for option in options]
     player = subprocess.Popen([found, *options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    written: Any = player.stdin
     try:
         yield player
-        player.stdin.close()
+        written.close()
         player.wait()
     finally:
         with contextlib.suppress(BrokenPipeError):
-            player.stdin.close()
+            written.close()
         player.kill()
         player.wait()
 
