@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 # Areas and their shares of the inputs: where a model is loaded each time, fewer are tried.
 AREAS = {
-    "audio": 0.15,
-    "prompts": 0.15,
+    "audio": 0.1,
+    "prompts": 0.1,
     "generation": 0.1,
     "codes": 0.1,
     "configurations": 0.1,
@@ -25,6 +25,7 @@ AREAS = {
     "evaluation": 0.1,
     "folders": 0.05,
     "commands": 0.05,
+    "voices": 0.1,
 }
 NUM_INPUTS = int(os.environ.get("TORTURE_INPUTS", 300))
 SEED = int(os.environ.get("TORTURE_SEED", 0))

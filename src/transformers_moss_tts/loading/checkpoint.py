@@ -183,9 +183,11 @@ def _checkpoints_of(checkpoint: str | os.PathLike | None) -> list[str | os.PathL
     if checkpoint is None:
         return []
     config = Path(checkpoint, "adapter_config.json")
-    if not config.is_file() or Path(checkpoint, "config.json").exists():
+    if not config.is_file():
         return [checkpoint]
     check_adapter_config(checkpoint, {})
+    if Path(checkpoint, "config.json").exists():
+        return [checkpoint]
     base = json.loads(read_text(config)).get("base_model_name_or_path")
     if not isinstance(base, str | None):
         raise ValueError(f"`base_model_name_or_path` in {config} must be a string, got {base!r:.80}.")

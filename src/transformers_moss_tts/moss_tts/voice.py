@@ -121,6 +121,14 @@ class Voice:
     consent: str | None = None
 
     def __post_init__(self):
+        if not isinstance(self.codec, CodecIdentity):
+            raise TypeError(f"`codec` must be a CodecIdentity, got {type(self.codec).__name__}.")
+        if not isinstance(self.codes, list | tuple) or not all(map(_is_whole, self.codes)):
+            raise TypeError(f"`codes` must be tensors (frames, codebooks) of whole numbers, got {self.codes!r:.80}.")
+        if not isinstance(self.texts, list | tuple):
+            raise TypeError(f"`texts` must be one text or None for each recording, got {self.texts!r:.80}.")
+        if not isinstance(self.settings, Mapping):
+            raise TypeError(f"`settings` must be a dict of sampling parameters, got {self.settings!r:.80}.")
         # Not a view of a longer tensor, and small in a pickle.
         codes = tuple(torch.as_tensor(item).detach().cpu().long().clone() for item in self.codes)
         texts = tuple(self.texts) or (None,) * len(codes)
@@ -353,6 +361,13 @@ def as_voice(item: Any) -> Voice | None:
         return item
     is_file = isinstance(item, str | os.PathLike) and str(item).lower().endswith(VOICE_SUFFIX)
     return Voice.load(item) if is_file and not is_remote(item) else None
+
+
+def _is_whole(codes: Any) -> bool:
+    """Whether something is a tensor or an array of whole numbers."""
+    if isinstance(codes, torch.Tensor):
+        return not codes.is_floating_point() and not codes.is_complex()
+    return isinstance(codes, np.ndarray) and np.issubdtype(codes.dtype, np.integer)
 
 
 def _check_codes(codes: tuple[torch.Tensor, ...], codec: CodecIdentity) -> None:
