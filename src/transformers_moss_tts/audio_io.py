@@ -336,7 +336,7 @@ def _samples(audio: Any) -> np.ndarray:
         array = audio.detach().cpu() if isinstance(audio, torch.Tensor) else np.asarray(audio)
         if isinstance(array, torch.Tensor):
             array = (array.float() if array.is_floating_point() else array).numpy()
-    except (RuntimeError, NotImplementedError, ValueError) as error:
+    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
         raise TypeError(f"Samples must be an array or a dense tensor of numbers: {error}.") from error
     if np.issubdtype(array.dtype, np.signedinteger) and array.dtype.itemsize in (2, 4):
         array = array / -float(np.iinfo(array.dtype).min)

@@ -294,11 +294,11 @@ class MossTTSGenerationMixin(GenerationMixin):
             parameters |= {name: value for name, value in renamed.items() if value is not None}
         asks_for_length = _asks_for_length(kwargs, given)
         # Before transformers looks at values of kinds that it does not expect.
-        options, plain = vars(GenerationConfig()), int | float | None
-        odd = {
-            name: value for name, value in (given | kwargs).items() if name in options and not isinstance(value, plain)
-        }
-        check_no_effect(odd, own)
+        # Assisted generation has an error of its own.
+        options = vars(GenerationConfig()).keys() - {"prompt_lookup_num_tokens"}
+        check_no_effect(
+            {name: value for name, value in (given | kwargs).items() if name in options and value is not True}, own
+        )
 
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         if asks_for_length:

@@ -165,8 +165,10 @@ def check_values(config: GenerationConfig) -> None:
             raise ValueError(f"`{name}` must be above 0 and at most 1, got {value!r:.60}.")
     for name in ("text_repetition_penalty", "audio_repetition_penalty"):
         value = getattr(config, name, 1.0)
-        if not (_is_number(value) and 0 < value <= _HIGHEST_PENALTY):
-            raise ValueError(f"`{name}` must be above 0 and at most {_HIGHEST_PENALTY:g}, got {value!r:.60}.")
+        if not (_is_number(value) and 1 / _HIGHEST_PENALTY <= value <= _HIGHEST_PENALTY):
+            raise ValueError(
+                f"`{name}` must be above 0, from {1 / _HIGHEST_PENALTY:g} to {_HIGHEST_PENALTY:g}, got {value!r:.60}."
+            )
     _check_whole_numbers(vars(config))
     if config.max_time is not None and not (_is_number(config.max_time) and config.max_time > 0):
         raise ValueError(f"`max_time` must be a number of seconds above 0, got {config.max_time!r:.60}.")
