@@ -220,8 +220,8 @@ def test_long_samples_are_left_out(processor, caplog):
     [
         ({"duration_conditioning": ()}, "`duration_conditioning` must be"),
         ({"duration_conditioning": ("both",)}, "`duration_conditioning` must be"),
-        ({"reference_share": 2.0}, "between 0 and 1"),
-        ({"sequence_dropout": -0.1}, "`sequence_dropout` must be between 0 and 1"),
+        ({"reference_share": 2.0}, "at least 0 and at most 1"),
+        ({"sequence_dropout": -0.1}, "`sequence_dropout` must be a number of at least 0 and at most 1"),
         ({"table": examples().remove_columns("speaker"), "reference_share": 1.0}, "`speaker`"),
         ({"table": examples().select([])}, "no examples"),
         (
