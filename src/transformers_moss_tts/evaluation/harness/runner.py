@@ -165,12 +165,11 @@ def _run_tasks(
     done = run.done
     with tqdm(total=len(tasks), initial=len(done), desc=suite.name, disable=not progress, file=sys.stderr) as bar:
         for batch in _batches(tasks, size):
-            if all(task.id in done for task in batch):
+            # Each has a seed of its own, so that it is the same in another batch.
+            batch = [task for task in batch if task.id not in done]
+            if not batch:
                 continue
-            # A batch is generated whole, even if some of it is done: its sequences share a seed.
             for task, product in zip(batch, _produce(suite, batch, source)):
-                if task.id in done:
-                    continue
                 run.add(_score(suite, task, product, scorers, run.audio))
                 bar.update()
 

@@ -127,14 +127,14 @@ class Synthesizer:
         mode = "continuation" if tasks[0].mode == "continuation" else "generation"
         return self.processor([self.conversation(task) for task in tasks], mode=mode).to(self.model.device)
 
-    def generate(self, inputs, seed: int, **kwargs):
+    def generate(self, inputs, seed: int | list[int], **kwargs):
         """Output of the model's `generate`."""
         options = self.generate_kwargs | kwargs
         return self.model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
 
     def speak(self, tasks: list[Task]) -> list[Speech]:
-        """Speaks tasks of one mode as a batch, with the seed of the first."""
-        outputs = self.generate(self.inputs(tasks), tasks[0].seed)
+        """Speaks tasks of one mode as a batch, each with its seed."""
+        outputs = self.generate(self.inputs(tasks), [task.seed for task in tasks])
         return [
             Speech(waveform.numpy(), self.sampling_rate, len(codes), bool(limit))
             for waveform, codes, limit in zip(
