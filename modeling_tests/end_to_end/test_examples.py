@@ -186,7 +186,7 @@ def test_a_codec_is_trained(run, recordings, tmp_path):
 
 
 def test_a_model_is_evaluated(run, generator, tmp_path):
-    (tmp_path / "sentences.txt").write_text("hello world\n", encoding="utf-8")
+    (tmp_path / "sentences.txt").write_text("hello world\nhello again\nand again\n", encoding="utf-8")
     printed = run(
         "share/evaluate_model.py",
         tmp_path / "sentences.txt",

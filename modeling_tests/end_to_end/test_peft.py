@@ -148,7 +148,7 @@ def test_adapters_of_all_parts_merge_and_unload(source, tmp_path, targets):
 
 def test_presets_name_what_they_say(source):
     model = load(source)
-    with pytest.raises(ValueError, match="Presets are attention, mlp, all, heads; got backbone"):
+    with pytest.raises(ValueError, match="some of attention, mlp, all, heads, got 'backbone'"):
         lora_target_modules(model, "backbone")
     with pytest.raises(ValueError, match="got none"):
         lora_target_modules(model)

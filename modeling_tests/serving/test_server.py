@@ -216,10 +216,11 @@ def test_a_full_queue_and_clients_that_leave(speaker):
     """What is cut off has its place free at the next step, spoken or waiting."""
     with running(speaker, max_batch_size=1, max_waiting=1) as server:
         speaker.model.generation_config.update(min_new_tokens=1500)
-        body = {"input": LONG, "stream": True, "response_format": "pcm"}
+        body = {"input": LONG, "stream": True, "response_format": "pcm", "seed": 1}
         try:
             with server.client.stream("POST", "/v1/audio/speech", json=body) as first:
-                next(first.iter_raw())
+                chunks = first.iter_raw()
+                next(chunks)
                 waiting = threading.Thread(target=speak, args=(server,), kwargs={"max_new_tokens": 2})
                 waiting.start()
                 assert wait_until(lambda: server.engine.num_waiting == 1)

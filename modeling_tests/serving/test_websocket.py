@@ -12,11 +12,12 @@ def talk(server, config, pieces=()):
     """All that a session sends: its messages, and its audio."""
     messages, audio = [], b""
     with websockets.connect(server.url.replace("http", "ws") + "/v1/audio/speech/stream") as socket:
-        socket.send(json.dumps({"type": "session.config"} | config))
-        for piece in pieces:
-            socket.send(json.dumps({"type": "input.text", "text": piece}))
-        socket.send(json.dumps({"type": "input.done"}))
-        # A session that failed is closed with a code of its own.
+        # A session that failed is closed with a code of its own, maybe before all is sent.
+        with contextlib.suppress(ConnectionClosedError):
+            socket.send(json.dumps({"type": "session.config"} | config))
+            for piece in pieces:
+                socket.send(json.dumps({"type": "input.text", "text": piece}))
+            socket.send(json.dumps({"type": "input.done"}))
         with contextlib.suppress(ConnectionClosedError):
             for message in socket:
                 if isinstance(message, bytes):

@@ -30,6 +30,7 @@ from transformers.utils import logging
 from ..speech.guards import Guards
 from ..speech.mailbox import Mailbox
 from ..speech.passages import Passage, PassageDecoder
+from ..speech.threads import end_at_exit
 
 
 logger = logging.get_logger(__name__)
@@ -145,7 +146,7 @@ class SpeechEngine:
         # Mean time that a batch took, in seconds.
         self._batch_seconds = _FIRST_GUESS
         self._thread = threading.Thread(target=self._run, name="moss-tts engine", daemon=True)
-        self._thread.start()
+        end_at_exit(self._thread, self.close)
 
     @property
     def num_waiting(self) -> int:

@@ -31,6 +31,8 @@ _HEADER_BYTES = 12 + 36 + 24 + 8
 _MAX_RIFF = 2**32 - 1
 # Samples of all channels that are encoded at once.
 _BLOCK = 1 << 16
+# Samples of each channel that libvorbis gets at once, 0.17 s at 24 kHz: those of an unfinished file wait for it.
+_VORBIS_BLOCK = 4096
 
 
 class GrowingAudio:
@@ -167,18 +169,20 @@ class _Encoded:
         self.encoder: Any = soundfile.SoundFile(
             self.sink, "w", sampling_rate, num_channels, encoding, format=container, closefd=False
         )
-        self.spool.seek(0)
         frame = num_channels * _SAMPLE_BYTES
-        for start in range(0, self.spool_bytes, _BLOCK * frame):
-            self._encode(self.spool.read(min(_BLOCK * frame, self.spool_bytes - start)))
+        # What libvorbis makes of the first samples depends on how many it gets at once: an encoder that goes on gets the same pieces.
+        self.num_together = _VORBIS_BLOCK if path.suffix.lower() == ".ogg" else 1
+        self.piece_bytes = (_VORBIS_BLOCK if self.num_together > 1 else _BLOCK) * frame
+        self.encoded_bytes = 0
+        self._encode_until(self.spool_bytes // (self.num_together * frame) * self.num_together * frame)
 
     def append(self, samples: np.ndarray) -> None:
         self.spool.seek(self.spool_bytes)
         self.spool.write(samples.tobytes())
         self.spool.flush()
-        for start in range(0, len(samples), _BLOCK):
-            self._encode(samples[start : start + _BLOCK].tobytes())
-        self.spool_bytes += samples.nbytes
+        num_bytes, together = self.spool_bytes + samples.nbytes, self.num_together * self.num_channels * _SAMPLE_BYTES
+        self._encode_until(num_bytes // together * together)
+        self.spool_bytes = num_bytes
         if self.path.suffix.lower() == ".flac":
             self.sink.write_flac_length(self.spool_bytes // (self.num_channels * _SAMPLE_BYTES))
 
@@ -187,6 +191,7 @@ class _Encoded:
         self.sink.cut()
 
     def finish(self) -> None:
+        self._encode_until(self.spool_bytes)
         self.encoder.close()
         self.sink.check()
         self.close()
@@ -196,6 +201,13 @@ class _Encoded:
         self.encoder.close()
         self.sink.file.close()
         self.spool.close()
+
+    def _encode_until(self, num_bytes: int) -> None:
+        self.spool.seek(self.encoded_bytes)
+        while self.encoded_bytes < num_bytes:
+            data = self.spool.read(min(self.piece_bytes, num_bytes - self.encoded_bytes))
+            self._encode(data)
+            self.encoded_bytes += len(data)
 
     def _encode(self, data: bytes) -> None:
         samples = np.frombuffer(data, dtype="<i2").reshape(-1, self.num_channels)

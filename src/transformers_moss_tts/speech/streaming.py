@@ -35,6 +35,7 @@ from .passages import (
     generate_passage,
 )
 from .sentences import iterate_sentences
+from .threads import end_at_exit
 
 
 # Longest chunk, in seconds: decoding longer ones at once is hardly cheaper.
@@ -127,7 +128,7 @@ class SpeechStream:
             self._written = text = Mailbox()
         # A stream that nobody holds any more is closed.
         self._finalizer = weakref.finalize(self, speaker.close)
-        threading.Thread(target=speaker.run, args=(text,), daemon=True).start()
+        end_at_exit(threading.Thread(target=speaker.run, args=(text,), daemon=True), speaker.close)
 
     @property
     def first_audio(self) -> float | None:
