@@ -18,32 +18,37 @@ from typing import Annotated, Any, Literal
 from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ..moss_tts.generation_parameters import SAMPLING_PARAMETERS
 from .encoding import RESPONSE_FORMATS
 
 
-# Fields that are parameters of `generate` under the same name.
-SAMPLING_FIELDS = (
-    "text_temperature",
-    "text_top_p",
-    "text_top_k",
-    "audio_temperature",
-    "audio_top_p",
-    "audio_top_k",
-    "audio_repetition_penalty",
-)
 DEFAULT_VOICE = "default"
 
 Number = Annotated[float, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 
 
-class SpeechRequest(BaseModel):
+class SamplingFields(BaseModel):
+    """What every request says of the generation. Fields that are not there are refused, and nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    max_new_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+    text_temperature: Number | None = None
+    text_top_p: Number | None = None
+    text_top_k: Whole | None = None
+    audio_temperature: Number | None = None
+    audio_top_p: Number | None = None
+    audio_top_k: Whole | None = None
+    audio_repetition_penalty: Number | None = None
+
+
+class SpeechRequest(SamplingFields):
     """
     Body of `POST /v1/audio/speech`. `model`, `input`, `voice`, `instructions`, `response_format`, `speed` and `stream_format` are
     OpenAI's; `stream` is another way to say `stream_format="audio"`.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     input: str
     model: str | None = None
@@ -60,15 +65,6 @@ class SpeechRequest(BaseModel):
     voices: dict[str, str] | None = None
     language: str | None = None
     task_type: Literal["Base", "CustomVoice", "VoiceDesign"] | None = None
-    max_new_tokens: Annotated[Whole, Field(ge=1)] | None = None
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
-    text_temperature: Number | None = None
-    text_top_p: Number | None = None
-    text_top_k: Whole | None = None
-    audio_temperature: Number | None = None
-    audio_top_p: Number | None = None
-    audio_top_k: Whole | None = None
-    audio_repetition_penalty: Number | None = None
 
     @field_validator("voice", mode="before")
     @classmethod
@@ -89,7 +85,7 @@ class SpeechRequest(BaseModel):
 
     @property
     def sampling(self) -> dict[str, float]:
-        given = {name: getattr(self, name) for name in SAMPLING_FIELDS}
+        given = {name: getattr(self, name) for name in SAMPLING_PARAMETERS}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -123,4 +119,4 @@ def error_body(status_code: int, message: str, param: str | None = None, code: s
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-__all__ = ["DEFAULT_VOICE", "SAMPLING_FIELDS", "ProtocolError", "SpeechRequest", "error_body"]
+__all__ = ["DEFAULT_VOICE", "ProtocolError", "SamplingFields", "SpeechRequest", "error_body"]

@@ -16,14 +16,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..speech.streaming import SpeechStream, stream_speech
 from .encoding import AudioEncoder
-from .protocol import DEFAULT_VOICE, Number, ProtocolError, SpeechRequest, Whole
+from .protocol import DEFAULT_VOICE, ProtocolError, SamplingFields, SpeechRequest
 
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ PATH = "/v1/audio/speech/stream"
 _TRY_AGAIN, _POLICY, _FAILED = 1013, 1008, 1011
 
 
-class SessionConfig(BaseModel):
+class SessionConfig(SamplingFields):
     """First message of a client: how the session speaks. The fields are those of `POST /v1/audio/speech`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["session.config"]
     model: str | None = None
@@ -45,15 +43,6 @@ class SessionConfig(BaseModel):
     response_format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = "pcm"
     ref_audio: str | None = None
     language: str | None = None
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
-    max_new_tokens: Annotated[Whole, Field(ge=1)] | None = None
-    text_temperature: Number | None = None
-    text_top_p: Number | None = None
-    text_top_k: Whole | None = None
-    audio_temperature: Number | None = None
-    audio_top_p: Number | None = None
-    audio_top_k: Whole | None = None
-    audio_repetition_penalty: Number | None = None
 
 
 class _Input(BaseModel):
