@@ -218,6 +218,8 @@ MISTAKES = {
     "unknown option": ([*SAY, "--loud"], "--loud"),
     "option without a value": ([*SAY, "--seed"], "expected one argument"),
     "two texts": (["Hi.", "there.", "-o", "hello.wav"], "unrecognized arguments: there."),
+    "two texts, one of which steers the terminal": (["Hi.", "\x1b[2J", "-o", "hello.wav"], "arguments: \\x1b[2J"),
+    "a model whose name steers the terminal": (["Hi.", "--model", "\x1b[2J"], "\\x1b[2J"),
     "nearly a command": (["evalute", "model"], "did you mean `moss-tts evaluate`?"),
     "nothing to upload": (["upload", "missing", "me/mine"], "no folder 'missing' to upload"),
     "name without namespace of characters": (["upload", "empty", "a b"], "a b"),

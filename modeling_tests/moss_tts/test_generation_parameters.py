@@ -300,6 +300,15 @@ def test_other_types_are_refused_by_name(models, name):
             models["delay"].generate(**(prompts(models["delay"].config, 9) | {name: value}))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["num_beams", "num_return_sequences", "do_sample", "use_cache", "min_new_tokens", "eos_token_id", "max_time"],
+)
+def test_none_leaves_an_option_to_the_model(models, name):
+    expected = generate(models["delay"], seed=3)
+    assert torch.equal(generate(models["delay"], seed=3, **{name: None}), expected)
+
+
 @pytest.mark.parametrize("name", ["do_sample", "use_cache", "output_logits", "return_dict_in_generate"])
 def test_flags_are_true_or_false(models, name):
     with pytest.raises(TypeError, match=f"`{name}` must be a bool"):

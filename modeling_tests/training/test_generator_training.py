@@ -115,6 +115,8 @@ def test_a_batch_is_padded_on_the_left(processor):
     assert torch.isfinite(loss)
     with pytest.raises(ValueError, match="9 weights"):
         MossTTSDataCollator(processor, [1.0])
+    with pytest.raises(ValueError, match="`examples` is empty"):
+        MossTTSDataCollator(processor)([])
 
 
 def test_each_example_has_a_sample_with_and_one_without_its_duration(processor):

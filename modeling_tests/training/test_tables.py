@@ -189,6 +189,16 @@ def test_counts_of_a_csv_with_gaps(folder):
         ("examples.jsonl", b'{"text": "One."}\n{"text": "Tw', "examples.jsonl, line 2, is no JSON"),
         (
             "examples.jsonl",
+            b'{"text": "One.", "number": 1%s}' % (b"0" * 400),
+            "line 1, is no JSON .10*... has more than 64 bits",
+        ),
+        (
+            "examples.json",
+            b'[{"text": "One.", "number": -1%s}]' % (b"0" * 20),
+            "examples.json is no JSON: -10*... has more",
+        ),
+        (
+            "examples.jsonl",
             b'{"text": ' + 100_000 * b"[" + 100_000 * b"]" + b"}",
             "examples.jsonl, line 1, is no JSON",
         ),

@@ -22,7 +22,7 @@ import os
 import signal
 import sys
 
-from .arguments import COMMANDS, build_parser, complete
+from .arguments import COMMANDS, build_parser, complete, one_line
 from .checks import check
 from .quiet import quiet_imports
 
@@ -83,7 +83,7 @@ def _run(argv: list[str]) -> None:
 
 
 def _say(error: Exception, code: int) -> int:
-    reason = " ".join(str(error).split()) or "no reason is known"
+    reason = one_line(str(error)) or "no reason is known"
     # Only errors of the package and of the system are written for users.
     is_foreign = not isinstance(error, (*_USAGE_ERRORS, OSError, RuntimeError))
     kind = f"unexpected {type(error).__name__}: " if is_foreign else ""

@@ -173,11 +173,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def one_line(text: str) -> str:
+    """Text that stays on one line of a terminal and cannot steer it: other characters than printable ones are escaped."""
+    words = " ".join(text.split())
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in words
+    )
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
 
 
 class _ShowVersion(argparse.Action):
@@ -405,4 +413,4 @@ COMMANDS = {
     "voice": ("keeps voices in files, lists and shows them", _VOICE_EPILOG, _add_voice),
 }
 
-__all__ = ["COMMANDS", "SCORERS", "SUITE_OPTIONS", "build_parser", "complete"]
+__all__ = ["COMMANDS", "SCORERS", "SUITE_OPTIONS", "build_parser", "complete", "one_line"]

@@ -296,6 +296,8 @@ class MossTTSGenerationMixin(GenerationMixin):
         # Before transformers looks at values of kinds that it does not expect.
         # Assisted generation has an error of its own.
         options = vars(GenerationConfig()).keys() - {"prompt_lookup_num_tokens"}
+        # `None` leaves the option to the model: transformers would count with it.
+        kwargs = {name: value for name, value in kwargs.items() if value is not None or name not in options}
         check_no_effect(
             {name: value for name, value in (given | kwargs).items() if name in options and value is not True}, own
         )

@@ -135,7 +135,14 @@ class MossTTSDataCollator:
         self.packing = packing
 
     def __call__(self, examples: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Takes examples as [`encode_sample`] describes them, or the samples that it returned."""
+        """
+        Takes examples as [`encode_sample`] describes them, or the samples that it returned.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if not examples:
+            raise ValueError("`examples` is empty: a batch needs one example or more.")
         samples = [item if "labels" in item else encode_sample(self.processor, item) for item in examples]
         batch = _pack(samples) if self.packing else self._pad(samples)
         if self.channelwise_loss_weight is not None:

@@ -92,7 +92,7 @@ def _has_objects(path: Path, lines: Iterator[tuple[int, str]]) -> bool:
         if not is_filled and line.lstrip().startswith("["):
             return _is_filled_list(path)
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_int=_read_int)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}, is no JSON ({error}): a table has an object a line.") from error
         if not isinstance(value, dict) or not value:
@@ -102,9 +102,16 @@ def _has_objects(path: Path, lines: Iterator[tuple[int, str]]) -> bool:
     return is_filled
 
 
+def _read_int(digits: str) -> int:
+    value = int(digits)
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"{digits[:20]}... has more than 64 bits")
+    return value
+
+
 def _is_filled_list(path: Path) -> bool:
     try:
-        values = json.loads(read_text(path))
+        values = json.loads(read_text(path), parse_int=_read_int)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}.") from error
     for number, value in enumerate(values):
