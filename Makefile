@@ -13,7 +13,7 @@ define install
 	$(1)/python -m pip install --progress-bar off -c $(2) -e '$(3)' | $(SHOWN)
 endef
 # A comma would end an argument of `call`.
-ALL := test,train,eval,serve
+ALL := test,train,eval,serve,ray
 SHOWN := { grep --line-buffered --only-matching --extended-regexp '^ *Downloading .*' || true; }
 # Fails where pip does, not where what is shown ends.
 SHELL := bash
@@ -84,6 +84,6 @@ lowest: .venv-lowest/installed
 # All tests on the newest releases of the index: what fails here will fail for users. Nothing waits for it.
 newest:
 	test -x $(NEWEST)/python || $(PYTHON) -m venv .venv-newest
-	$(NEWEST)/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[test,train,eval]'
+	$(NEWEST)/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[$(ALL)]'
 	$(NEWEST)/python -m pip list | grep --ignore-case --extended-regexp '^(torch|transformers|peft|datasets|accelerate) '
 	$(ONE_CORE) $(NEWEST)/python $(PYTEST)

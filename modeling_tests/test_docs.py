@@ -100,6 +100,10 @@ def test_commands_are_read_by_the_command():
             source = script.read_text(encoding="utf-8")
             assert [option for option in options if f'"{option}"' not in source] == [], words
             assert all((ROOT / word).is_file() for word in words if word.endswith(".yaml"))
+        elif words[0] == "serve":
+            module, _, name = words[2].partition(":")
+            builder = getattr(importlib.import_module(module), name)
+            builder.__annotations__["args"](**dict(word.split("=") for word in words[3:]))
         else:
             assert words[0] in ("pip", "curl"), words
 
