@@ -1,7 +1,7 @@
 """
 Draws the losses of trainings from their TensorBoard logs, one run after the other.
 
-    python -m examples.tiny_family.plot_losses runs/codec/logs runs/codec-annealed/logs --tags train/mel eval/mel --output losses.png
+    python -m examples.tiny_family.plot_losses runs/codec/logs runs/codec-annealed/logs --tags train/mel eval/mel --title "..." --output losses.png
 """
 
 import argparse
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", type=Path, nargs="+")
     parser.add_argument("--tags", nargs="+", required=True)
+    parser.add_argument("--title", required=True, help="what the picture shows")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
@@ -43,7 +44,7 @@ def main() -> None:
         if not points:
             raise SystemExit(f"No log has {tag!r}.")
         axes.plot(*zip(*points), label=tag, linewidth=1)
-    axes.set(xlabel="step", ylabel="loss")
+    axes.set(xlabel="step", ylabel="loss", title=args.title)
     axes.grid(alpha=0.3)
     axes.legend()
     args.output.parent.mkdir(parents=True, exist_ok=True)

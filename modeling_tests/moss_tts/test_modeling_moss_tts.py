@@ -1,5 +1,7 @@
 """What the models of all generators share: classes and configurations, the loss and its errors."""
 
+from decimal import Decimal
+
 import pytest
 import torch
 from tiny_models import tiny_local, tiny_local_v1, tiny_prompts, tiny_tts
@@ -68,6 +70,8 @@ def test_weights_that_are_no_weights_are_refused(model, weight):
 def test_weights_that_are_all_0_are_refused(model):
     with pytest.raises(ValueError, match="not all 0"):
         model(**batch_of(model.config), channelwise_loss_weight=[0.0] * 5)
+    with pytest.raises(TypeError, match="`channelwise_loss_weight` must be numbers, one a stream: got"):
+        model(**batch_of(model.config), channelwise_loss_weight=[Decimal("1.5")] * 5)
 
 
 def test_label_smoothing_of_trainer_is_refused(tmp_path, model):

@@ -154,6 +154,7 @@ def test_the_references_tables_load_as_they_are(folder, kind):
     "source,message",
     [
         ("missing.jsonl", "no table 'missing.jsonl'"),
+        ("/", "the whole file system"),
         (["corpus"], "A list must hold tables"),
         ([], "got none"),
         (["corpus/a.csv", "corpus/b.jsonl"], "different kinds"),

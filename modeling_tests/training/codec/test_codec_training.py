@@ -66,6 +66,13 @@ def test_crops_follow_from_seed_number_and_process():
     assert torch.equal(shares[0].batch(2), crops.batch(4)) and torch.equal(shares[1].batch(2), crops.batch(5))
 
 
+def test_batches_that_fit_no_memory_are_refused():
+    with pytest.raises(ValueError, match="`crop_samples` 100000000 times `batch_size` 2 must be at most"):
+        RandomCrops(tones(), 10**8, 2, seed=1)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1 and at most 9"):
+        RandomCrops(tones(), 10, 10**400, seed=1)
+
+
 def test_short_recordings_are_padded():
     batch = RandomCrops([np.full(50, 1000, np.int16)], 80, 2, seed=0).batch(0)
     assert batch.shape == (2, 80)

@@ -16,6 +16,8 @@
 import torch
 from torch import nn
 
+from ..utils.checks import is_number
+
 
 def stream_sums(
     logits: torch.Tensor, audio_logits: torch.Tensor, labels: torch.LongTensor, audio_pad_code: int
@@ -50,13 +52,17 @@ def weighted_loss(
     counts_silent_streams: bool = True,
 ) -> torch.Tensor:
     """
-    Weighted mean of the streams' means, of those with labels alone if `counts_silent_streams` is False; with `num_items_in_batch`, the number of labels over all accumulated batches, the
-    labels' sum with each weighted by its stream's share of the mean weight.
+    Weighted mean of the streams' means, of those with labels alone if `counts_silent_streams` is False; with
+    `num_items_in_batch`, the number of labels over all accumulated batches, the labels' sum with each weighted by its stream's
+    share of the mean weight.
 
     Raises:
         ValueError: for another number of weights than streams, or weights that are negative, not finite or all 0.
+        TypeError: for what are no numbers.
     """
     try:
+        if isinstance(weights, list | tuple) and not all(map(is_number, weights)):
+            raise TypeError(f"got {weights!r:.80}")
         weights = torch.as_tensor(weights, dtype=sums.dtype, device=sums.device)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"`channelwise_loss_weight` must be numbers, one a stream: {error}.") from error

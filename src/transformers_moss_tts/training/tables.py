@@ -66,6 +66,9 @@ def load_table(
         raise ValueError(
             f"A list must hold tables ({', '.join(_BUILDERS)}), got {', '.join(map(str, source)) or 'none'}."
         )
+    folder = Path(source).resolve()
+    if folder == folder.parent:
+        raise ValueError(f"`source` is {source!s}, the whole file system: name the folder of the recordings.")
     if Path(source, "state.json").exists():
         table = _load_saved(source)
         return table.to_iterable_dataset() if streaming else table

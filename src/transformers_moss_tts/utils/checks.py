@@ -37,7 +37,7 @@ def check_number(
         name (`str`): name of the argument.
         value (`Any`): what was given.
         lowest, highest (`float`): bounds, which are allowed; `math.ulp(0)` for what must be above 0.
-        is_whole (`bool`): whether it must be an integer.
+        is_whole (`bool`): whether it must be an integer, of at most 64 bits.
         unit (`str`): unit of the number, for the error.
 
     Raises:
@@ -48,12 +48,14 @@ def check_number(
     kind += f" of {unit}" if unit else ""
     if not is_number(value):
         raise TypeError(f"`{name}` must be {kind}, got {value!r:.80}.")
+    most = min(highest, 2**63 - 1) if is_whole else highest
+    lowest = max(lowest, -(2**63)) if is_whole else lowest
     is_finite = isinstance(value, int) or math.isfinite(value)
     is_of_kind = isinstance(value, int | np.integer) or not is_whole
-    if not is_finite or not is_of_kind or not lowest <= value <= highest:
+    if not is_finite or not is_of_kind or not lowest <= value <= most:
         bounds = "above 0" if lowest == math.ulp(0) else f"of at least {lowest}"
-        if highest != math.inf:
-            bounds += f" and at most {highest:g}"
+        if highest != math.inf or value > most:
+            bounds += f" and at most {most:g}"
         raise ValueError(f"`{name}` must be {kind} {bounds}, got {_shown(value)}.")
 
 

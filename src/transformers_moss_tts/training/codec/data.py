@@ -28,8 +28,8 @@ from ...utils.checks import check_number
 
 logger = logging.get_logger(__name__)
 
-# Samples of all crops of a batch: beyond them nothing can be trained.
-_MOST_SAMPLES = 2**31
+# Samples of all crops of a batch, an hour and a half at 24 kHz: beyond them nothing can be trained.
+_MOST_SAMPLES = 2**27
 
 
 def load_recordings(paths: list[str | Path], sampling_rate: int, num_channels: int = 1) -> list[np.ndarray]:
@@ -101,7 +101,12 @@ class RandomCrops:
                     "`recordings` must be arrays (samples,) of 16 bit samples: `load_recordings` returns them."
                 )
         check_number("crop_samples", crop_samples, 1, _MOST_SAMPLES, is_whole=True)
-        check_number("batch_size", batch_size, 1, _MOST_SAMPLES // crop_samples, is_whole=True)
+        check_number("batch_size", batch_size, 1, is_whole=True)
+        if crop_samples * batch_size > _MOST_SAMPLES:
+            raise ValueError(
+                f"`crop_samples` {crop_samples} times `batch_size` {batch_size} must be at most {_MOST_SAMPLES}: a batch has to "
+                "fit into memory."
+            )
         check_number("seed", seed, -(2**63), 2**63, is_whole=True)
         self.recordings = recordings
         self.weights = [len(recording) for recording in recordings]
