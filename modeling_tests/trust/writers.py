@@ -27,17 +27,25 @@ class Writer(ABC):
 
 
 class ModelWriter(Writer):
+    options = {}
+
     def __init__(self):
         self.models = [tiny_tts(seed) for seed in range(2)]
 
     def write(self, folder: Path, number: int) -> None:
-        self.models[number % 2].save_pretrained(folder)
+        self.models[number % 2].save_pretrained(folder, **self.options)
 
     def read(self, folder: Path) -> int:
         found = AutoModel.from_pretrained(folder).state_dict()
         expected = [model.state_dict() for model in self.models]
         (number,) = [n for n in range(2) if all(torch.equal(found[name], expected[n][name]) for name in found)]
         return number
+
+
+class ShardsWriter(ModelWriter):
+    """Shards of the same names over those of the last save."""
+
+    options = {"max_shard_size": "20KB"}
 
 
 class ProcessorWriter(Writer):
@@ -99,6 +107,7 @@ class CardWriter(Writer):
 
 WRITERS = {
     "model": ModelWriter,
+    "shards": ShardsWriter,
     "processor": ProcessorWriter,
     "card": CardWriter,
     "audio": AudioWriter,

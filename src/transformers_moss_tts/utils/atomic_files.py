@@ -14,6 +14,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -92,7 +93,11 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[str]:
 
 
 def _remove_stale(folder: Path) -> None:
+    indices = [path.read_text(errors="replace") for path in folder.glob("*.index.json")]
     for path in folder.glob(f"{_PREFIX}*"):
+        # A save that was killed may have left the only whole weights there.
+        if any(path.name in index for index in indices):
+            continue
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -100,10 +105,9 @@ def _remove_stale(folder: Path) -> None:
 
 def _move_files(source: Path, target: Path) -> None:
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
-    # Shards of two saves would load as one: without an index they do not load, until the new one is there.
     for file in files:
         if file.name.endswith(".index.json"):
-            (target / file).unlink(missing_ok=True)
+            _place_shards(source, target, file)
     # An index after the shards that it names.
     for file in sorted(files, key=lambda file: file.name.endswith(".index.json")):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +117,31 @@ def _move_files(source: Path, target: Path) -> None:
     for path in target.iterdir():
         if path.name not in written and _whose(path.name) in whose:
             path.unlink()
+
+
+def _place_shards(source: Path, target: Path, index: Path) -> None:
+    """
+    Gives `target` the shards of an index of `source`, a folder in it. Shards of two saves have the same names, so the index that
+    is read meanwhile names those in `source`.
+    """
+    content = json.loads((source / index).read_text())
+    shards = sorted(set(content["weight_map"].values()))
+    if not any((target / shard).exists() for shard in shards):
+        return
+    linked = source / f"{_PREFIX}shard"
+    try:
+        os.link(source / shards[0], linked)
+    except OSError:
+        # A file system without links: until the new index is there nothing loads, instead of shards of two saves as one.
+        (target / index).unlink(missing_ok=True)
+        return
+    content["weight_map"] = {name: f"{source.name}/{shard}" for name, shard in content["weight_map"].items()}
+    with replacing(target / index) as path:
+        Path(path).write_text(json.dumps(content))
+    for shard in shards:
+        linked.unlink(missing_ok=True)
+        os.link(source / shard, linked)
+        os.replace(linked, target / shard)
 
 
 def _whose(name: str) -> tuple[str | Any, ...] | None:
