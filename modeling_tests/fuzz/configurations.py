@@ -7,7 +7,13 @@ from functools import cache
 
 import torch
 from hypothesis import strategies as st
-from tiny_models import tiny_codec_config, tiny_local_config, tiny_local_v1_config, tiny_tts_config
+from tiny_models import (
+    tiny_codec_config,
+    tiny_local_config,
+    tiny_local_v1_config,
+    tiny_nano_config,
+    tiny_tts_config,
+)
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from .outcomes import Case
@@ -16,7 +22,7 @@ from .values import JSON_VALUES, anything, json_values, show
 
 @cache
 def configurations() -> list:
-    return [tiny_tts_config(), tiny_local_v1_config(), tiny_local_config(), tiny_codec_config()]
+    return [tiny_tts_config(), tiny_local_v1_config(), tiny_local_config(), tiny_nano_config(), tiny_codec_config()]
 
 
 def places_in(value, path: tuple = ()) -> list[tuple]:

@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 from hypothesis import strategies as st
-from tiny_models import tiny_local, tiny_local_v1, tiny_prompts, tiny_tts
+from tiny_models import tiny_local, tiny_local_v1, tiny_nano, tiny_prompts, tiny_tts
 from transformers import GenerationConfig
 from transformers.cache_utils import DynamicCache
 
@@ -97,10 +97,10 @@ _FORWARD = ("input_ids", "labels", "channelwise_loss_weight", "num_items_in_batc
 
 @cache
 def model(name: str):
-    return {"delay": tiny_tts, "local_v1": tiny_local_v1, "local": tiny_local}[name]()
+    return {"delay": tiny_tts, "local_v1": tiny_local_v1, "local": tiny_local, "nano": tiny_nano}[name]()
 
 
-_model = st.sampled_from(["delay", "local_v1", "local"])
+_model = st.sampled_from(["delay", "local_v1", "local", "nano"])
 
 
 def _fault_of_sequences(config, prompt, num_sequences: int, limit: int):

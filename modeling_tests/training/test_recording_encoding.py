@@ -250,6 +250,15 @@ def test_tables_without_recordings(processor, tmp_path):
         encode_recordings(Dataset.from_dict({"text": ["One."]}), processor, cache_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name,value",
+    [("batch_size", 10**400), ("num_proc", 0), ("audio_column", 3), ("cache_dir", 3), ("cache_dir", "\0")],
+)
+def test_odd_arguments_are_named(processor, recordings, name, value):
+    with pytest.raises((TypeError, ValueError), match=f"`{name}` must be"):
+        encode_recordings(table(recordings), processor, **{name: value})
+
+
 def test_recordings_need_a_codec(recordings, tmp_path):
     with pytest.raises(ValueError, match="example 0: its recordings need a codec"):
         encode_recordings(table(recordings), golden_processor(), cache_dir=tmp_path)

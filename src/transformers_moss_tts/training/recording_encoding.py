@@ -83,7 +83,7 @@ def encode_recordings(
         check_number("num_proc", num_proc, 1, _MOST_PROCESSES, is_whole=True)
     if not isinstance(audio_column, str):
         raise TypeError(f"`audio_column` must be a string, got {audio_column!r:.80}.")
-    if not isinstance(cache_dir, str | os.PathLike | None):
+    if not isinstance(cache_dir, str | os.PathLike | None) or "\0" in str(cache_dir):
         raise TypeError(f"`cache_dir` must be a path, got {cache_dir!r:.80}.")
     table = undecoded(table)
     names = column_names(table)
