@@ -165,6 +165,14 @@ def test_fields_of_any_kind(tmp_path, field, value):
         assert field in str(error)
 
 
+def test_parameters_of_generation_of_another_kind_are_named(tmp_path):
+    tiny_tts().save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text()) | {"max_new_tokens": ""}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match="`max_new_tokens` must be a whole number"):
+        MossTTSDelayModel.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["[]", "null", "3"])
 def test_a_config_that_is_no_object(tmp_path, content):
     (tmp_path / "config.json").write_text(content)

@@ -110,3 +110,12 @@ def test_a_codec_of_this_machine_is_not_pushed(local_hub, codec_folder):
     with pytest.raises(ValueError, match="nobody else has"):
         processor.push_to_hub("me/voice")
     assert local_hub.repositories == {}
+
+
+def test_a_codec_whose_config_is_damaged_is_named(tmp_path, codec_folder):
+    shutil.copytree(codec_folder, tmp_path / "codec")
+    config = json.loads((tmp_path / "codec" / "config.json").read_text()) | {"auto_map": False}
+    (tmp_path / "codec" / "config.json").write_text(json.dumps(config))
+    golden_processor(codec_path="codec").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="codec cannot be loaded, its config.json is damaged"):
+        _ = AutoProcessor.from_pretrained(tmp_path).audio_tokenizer

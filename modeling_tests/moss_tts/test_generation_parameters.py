@@ -309,6 +309,11 @@ def test_none_leaves_an_option_to_the_model(models, name):
     assert torch.equal(generate(models["delay"], seed=3, **{name: None}), expected)
 
 
+def test_criteria_that_cannot_be_called_are_refused(models):
+    with pytest.raises(TypeError, match="`stopping_criteria` must be functions"):
+        generate(models["delay"], stopping_criteria=[[]])
+
+
 @pytest.mark.parametrize("name", ["do_sample", "use_cache", "output_logits", "return_dict_in_generate"])
 def test_flags_are_true_or_false(models, name):
     with pytest.raises(TypeError, match=f"`{name}` must be a bool"):

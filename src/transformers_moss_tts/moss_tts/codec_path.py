@@ -66,13 +66,17 @@ def load_codec(location: str, dtype: str | torch.dtype | None, hub_options: dict
 
     Raises:
         OSError: if there is none.
-        ValueError: if `dtype` is none of a codec.
+        ValueError: if `dtype` is none of a codec, or a file of the codec is damaged.
     """
     options = dict(hub_options) if dtype is None else hub_options | {"dtype": codec_dtype(dtype)}
     parts = PurePosixPath(location).parts
     if not Path(location).is_absolute() and len(parts) > 2:
         location, options["subfolder"] = "/".join(parts[:2]), "/".join(parts[2:])
-    return AutoModel.from_pretrained(location, **options).eval()
+    try:
+        return AutoModel.from_pretrained(location, **options).eval()
+    except (TypeError, AttributeError, LookupError) as error:
+        # What transformers raises for fields of config.json of a wrong kind.
+        raise ValueError(f"The codec {location} cannot be loaded, its config.json is damaged: {error!r}.") from error
 
 
 def is_bundled(location: str) -> bool:

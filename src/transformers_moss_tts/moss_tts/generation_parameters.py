@@ -122,12 +122,15 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     for name, kind in _TYPES.items():
         if not isinstance(arguments.get(name), kind | None):
             raise TypeError(f"`{name}` must be a {kind.__name__}, got {arguments[name]!r:.60}.")
+    for criterion in arguments.get("stopping_criteria") or ():
+        if not callable(criterion):
+            raise TypeError(f"`stopping_criteria` must be functions or `StoppingCriteria`, got {criterion!r:.60}.")
     streamer = arguments.get("streamer")
     if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
         raise TypeError(f"`streamer` must be a streamer, with methods `put` and `end`, got {streamer!r:.60}.")
-    _check_whole_numbers(arguments)
+    check_whole_numbers(arguments)
     if arguments.get("generation_config") is not None:
-        _check_whole_numbers(vars(arguments["generation_config"]))
+        check_whole_numbers(vars(arguments["generation_config"]))
 
 
 def check_no_effect(options: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -169,7 +172,7 @@ def check_values(config: GenerationConfig) -> None:
             raise ValueError(
                 f"`{name}` must be above 0, from {1 / _HIGHEST_PENALTY:g} to {_HIGHEST_PENALTY:g}, got {value!r:.60}."
             )
-    _check_whole_numbers(vars(config))
+    check_whole_numbers(vars(config))
     if config.max_time is not None and not (_is_number(config.max_time) and config.max_time > 0):
         raise ValueError(f"`max_time` must be a number of seconds above 0, got {config.max_time!r:.60}.")
 
@@ -187,7 +190,8 @@ def check_tokens(name: str, tokens: Any, vocab_size: int) -> list[int]:
     return given
 
 
-def _check_whole_numbers(parameters: Mapping[str, Any]) -> None:
+def check_whole_numbers(parameters: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` that names the parameter of generation which must be a whole number and is none."""
     for name, (lowest, highest) in _WHOLE_NUMBERS.items():
         value = parameters.get(name)
         values = value if name == "seed" and isinstance(value, list) else [value]

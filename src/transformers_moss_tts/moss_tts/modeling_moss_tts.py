@@ -25,6 +25,7 @@ from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
 from ..utils.checks import check_number
 from .configuration_moss_tts import MossTTSConfig
+from .generation_parameters import check_whole_numbers
 from .losses import stream_sums, weighted_loss
 from .outputs import MossTTSOutputWithPast
 
@@ -55,6 +56,8 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
                 f"{type(self).__name__} needs a {self.config_class.__name__}, got a {type(config).__name__}. AutoModel chooses "
                 "the class by the configuration."
             )
+        # Parameters of generation may stand in a config.json, as in old ones of transformers.
+        check_whole_numbers(vars(config))
         super().__init__(config, *args, **kwargs)
 
     @property
