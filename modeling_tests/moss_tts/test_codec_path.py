@@ -117,5 +117,5 @@ def test_a_codec_whose_config_is_damaged_is_named(tmp_path, codec_folder):
     config = json.loads((tmp_path / "codec" / "config.json").read_text()) | {"auto_map": False}
     (tmp_path / "codec" / "config.json").write_text(json.dumps(config))
     golden_processor(codec_path="codec").save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="codec cannot be loaded, its config.json is damaged"):
+    with pytest.raises(ValueError, match="codec cannot be loaded, its config"):
         _ = AutoProcessor.from_pretrained(tmp_path).audio_tokenizer
