@@ -27,6 +27,7 @@ ALLOWED = {
     "training": {PACKAGE, *MODELS, "audio_io", "utils", "loading", "compatibility"},
     "hub": {PACKAGE, "moss_audio_tokenizer", "loading", "utils"},
     "speech": {PACKAGE, *MODELS, "audio_io", "utils", "evaluation"},
+    "batch": {PACKAGE, "speech", "training", *MODELS, "audio_io", "utils", "loading", "bundled_models"},
     "serving": {PACKAGE, "speech", *MODELS, "audio_io", "utils", "loading", "bundled_models"},
 }
 

@@ -134,6 +134,18 @@ It answers this machine alone: --host 0.0.0.0 answers others too, and then asks 
 {_EXIT_CODES}"""
 
 
+_BATCH_EPILOG = f"""\
+examples:
+  moss-tts batch sentences.jsonl -o speech/
+  moss-tts batch recordings.jsonl -o codes/ --encode
+  moss-tts batch sentences.jsonl -o speech/ --model OpenMOSS-Team/MOSS-TTS --address auto --workers 8
+
+A line of the table has `text`, and maybe `id`, `reference`, `language`, `instruction` and `seed`; with --encode `audio` and `text`, as
+for training. A run that was stopped goes on where it was when the same command is given again.
+
+{_EXIT_CODES}"""
+
+
 def complete(arguments: list[str]) -> list[str]:
     """
     Arguments with the name of the subcommand, which is `speak` where none is given.
@@ -355,6 +367,29 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="for example cpu, cuda, cuda:1; the fastest there is by default")
 
 
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "table", help="jsonl, csv or parquet file, or a folder, of lines to speak or recordings to encode"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--encode", action="store_true", help="encode the recordings of the table for training")
+    parser.add_argument(
+        "--model", help="folder or Hub id of a generator, or name of a bundled one, which is the default"
+    )
+    parser.add_argument("--format", choices=("wav", "flac", "mp3", "ogg", "opus"), help="of the audio; wav by default")
+    parser.add_argument("--seed", type=_seed, help="seed of the sampling; 0 by default")
+    parser.add_argument(
+        "--max-new-tokens", type=_count, help="longest speech, in frames of the model; the model's limit by default"
+    )
+    parser.add_argument("--address", help="address of a cluster of Ray, or auto; this machine alone by default")
+    parser.add_argument("--workers", type=_count, help="copies of the model; one for each GPU by default, or one")
+    parser.add_argument(
+        "--threads", type=_threads, help="CPUs of a worker; by default all for the workers of this machine, or one"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="the fastest there is by default")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def _port(value: str) -> int:
     return _number(value, int, lambda number: 0 <= number < 2**16, f"from 0 to {2**16 - 1}")
 
@@ -407,6 +442,7 @@ def _number(
 COMMANDS = {
     "speak": ("speaks a text", _SPEAK_EPILOG, _add_speak),
     "evaluate": ("measures a generator or a codec, or compares two measurements", _EVALUATE_EPILOG, _add_evaluate),
+    "batch": ("reads a table aloud, or encodes its recordings, with many workers", _BATCH_EPILOG, _add_batch),
     "convert": ("writes the weights of MOSS-TTS-Nano's release as safetensors", _CONVERT_EPILOG, _add_convert),
     "serve": ("serves a generator over HTTP", _SERVE_EPILOG, _add_serve),
     "upload": ("uploads a folder to a model repository of the Hub", _UPLOAD_EPILOG, _add_upload),

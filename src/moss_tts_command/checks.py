@@ -219,9 +219,21 @@ def _check_serve(args: argparse.Namespace) -> None:
         raise ValueError(f"`--voices` must be a folder, and {str(args.voices)!r} is a file.")
 
 
+def _check_batch(args: argparse.Namespace) -> None:
+    if not Path(args.table).is_dir():
+        _check_file(args.table, "batch")
+    _check_writable(args.output / "metadata.jsonl")
+    if args.output.is_dir() and Path(args.table).is_dir() and args.output.samefile(args.table):
+        raise ValueError(f"`--output` is the table's folder {args.table!r}: give another one.")
+    of_speech = ("format", "seed", "max_new_tokens")
+    if args.encode and (unused := [name for name in of_speech if getattr(args, name) is not None]):
+        raise ValueError(f"{_names(unused)} is of speech: with `--encode` there is none.")
+
+
 _CHECKS = {
     "speak": _check_speak,
     "evaluate": _check_evaluate,
+    "batch": _check_batch,
     "convert": _check_convert,
     "serve": _check_serve,
     "upload": _check_upload,

@@ -26,22 +26,18 @@ from tqdm.auto import tqdm
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
-from ..audio_io import is_remote, load_audio, save_audio
+from ..audio_io import save_audio
 from ..bundled_models import bundled_model
 from ..loading.checkpoints import GeneratorSettings, load_generator, read_settings
 from ..moss_tts.audio_codes import FRAME_RATE
-from ..moss_tts.voice import Voice, check_recording, settings_of
-from ..moss_tts.voice_file import VOICE_SUFFIX
+from ..moss_tts.voice import Voice, settings_of
+from ..speech.references import check_references
 from ..utils.devices import find_device, use_threads
 from ..utils.playing import play
 from ..utils.speed import describe_speed
 from ..utils.text_files import decode_text, read_text
 from .long_speech import is_long, run_long
 from .stream import speak_streaming
-
-
-# Sampling rate at which references are checked, in Hz.
-_RATE = 16000
 
 
 class _FrameBar(BaseStreamer):
@@ -76,7 +72,7 @@ def run(args: Namespace) -> None:
     # All mistakes are known before the model is loaded, which may take minutes.
     find_device(args.device)
     settings = read_settings(name)
-    voices = _check_references(args.reference or [], settings)
+    voices = check_references(args.reference or [], settings.max_reference_duration)
     language = args.language or next((voice.language for voice in voices if voice.language), None)
     # The turns of a script are said one by one where a model knows no dialogue.
     num_references = len(args.reference or []) if args.script is None else 0
@@ -165,25 +161,6 @@ def _written_text() -> Iterator[str]:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise ValueError("The standard input is not UTF-8: convert it first.") from error
-
-
-def _check_references(references: list[str], settings: GeneratorSettings) -> list[Voice]:
-    """The references that are voices in files; the recordings among the others are checked."""
-    voices = []
-    for reference in references:
-        if reference.lower().endswith(VOICE_SUFFIX) and not is_remote(reference):
-            voices.append(Voice.load(reference))
-        # A download is not made twice.
-        elif not reference.lower().startswith(("http://", "https://")):
-            waveform = torch.from_numpy(load_audio(reference, _RATE))[None]
-            name = reference if len(reference) <= 100 else f"{reference[:97]}..."
-            check_recording(waveform, _RATE, f"The reference {name!r}")
-            seconds, most = waveform.shape[1] / _RATE, settings.max_reference_duration
-            if seconds > most:
-                raise ValueError(
-                    f"The reference {name!r} lasts {seconds:.1f} s; at most {most:g} s are allowed: cut it."
-                )
-    return voices
 
 
 def _check_duration(args: Namespace, settings: GeneratorSettings) -> None:

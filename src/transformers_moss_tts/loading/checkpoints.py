@@ -116,16 +116,33 @@ def load_generator(name: str, device: str | None = None, dtype: str | None = Non
         RuntimeError: if the checkpoint is damaged.
     """
     place = find_device(device)
+    processor = load_processor(name, device)
     name, adapter = _find_generator(name)
-    processor = _load(AutoProcessor, name)
-    if getattr(processor, "audio_tokenizer", None) is None:
-        raise ValueError(f"The generator {name!r} has no codec: save one beside it, or name one that can be loaded.")
     model = _load(AutoModelForTextToWaveform, name, **({} if dtype is None else {"dtype": dtype}))
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    model = model.eval().to(place)
+    return model.eval().to(place), processor
+
+
+def load_processor(name: str, device: str | None = None) -> Any:
+    """
+    Loads the processor of a generator, with the codec.
+
+    Args:
+        name (`str`): folder, Hub id or name of a bundled model; or folder of an adapter.
+        device (`str`, *optional*): place of the codec, the fastest there is by default.
+
+    Raises:
+        ValueError: if there is no generator of this name, it has no codec, or the device cannot be used.
+        RuntimeError: if the checkpoint is damaged.
+    """
+    place = find_device(device)
+    name, _ = _find_generator(name)
+    processor = _load(AutoProcessor, name)
+    if getattr(processor, "audio_tokenizer", None) is None:
+        raise ValueError(f"The generator {name!r} has no codec: save one beside it, or name one that can be loaded.")
     processor.audio_tokenizer.to(place)
-    return model, processor
+    return processor
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:
@@ -192,6 +209,12 @@ def load_config(name: str) -> PreTrainedConfig:
         ) from error
 
 
+def model_fingerprint(name: str) -> list[list]:
+    """Names, sizes and times of the weights in a folder: whether a model is the one that a run began with."""
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
 def _is_codec(config: PreTrainedConfig) -> bool:
     return type(config) in MODEL_FOR_AUDIO_TOKENIZATION_MAPPING
 
@@ -213,4 +236,12 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-__all__ = ["GeneratorSettings", "load_codec", "load_config", "load_generator", "read_settings"]
+__all__ = [
+    "GeneratorSettings",
+    "load_codec",
+    "load_config",
+    "load_generator",
+    "load_processor",
+    "model_fingerprint",
+    "read_settings",
+]

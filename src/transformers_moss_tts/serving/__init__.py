@@ -13,8 +13,8 @@
 # limitations under the License.
 """The HTTP server; needs the extra `serve`."""
 
+from ..speech.engine import EngineFullError, SpeechEngine, SpeechJob
 from .app import ServerOptions, create_app
-from .engine import EngineFullError, SpeechEngine, SpeechJob
 
 
 __all__ = ["EngineFullError", "ServerOptions", "SpeechEngine", "SpeechJob", "create_app"]

@@ -34,10 +34,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from ..audio_io import AudioLimits
 from ..moss_tts.voice import Voice, settings_of
 from ..speech.durations import expected_duration
+from ..speech.engine import EngineFullError, SpeechEngine, SpeechJob
 from ..speech.passages import Passage, build_passage
 from .connections import LimitedConnections, TimedStream
 from .encoding import MEDIA_TYPES, AudioEncoder, encode_whole
-from .engine import EngineFullError, SpeechEngine, SpeechJob
 from .metrics import Metrics
 from .protocol import DEFAULT_VOICE, ProtocolError, SpeechRequest, error_body
 from .voices import VoiceFolder, check_name

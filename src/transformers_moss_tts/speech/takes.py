@@ -35,7 +35,7 @@ from .passages import (
 # Frames that are decoded at once, for the guards to look at.
 _CHUNK = 25
 # Faults of takes, the least first.
-_FAULTS = (None, "shortest", "limit", "longest", "repetition", "silence", "empty")
+FAULTS = (None, "shortest", "limit", "longest", "repetition", "silence", "empty")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def speak(
         if take.fault is None and (judge is None or judge.is_perfect(take.score)):
             break
     chosen = min(
-        range(len(takes)), key=lambda number: (_FAULTS.index(takes[number].fault), _cost(takes[number], judge))
+        range(len(takes)), key=lambda number: (FAULTS.index(takes[number].fault), _cost(takes[number], judge))
     )
     take, rate = takes[chosen], processor.audio_tokenizer.config.sampling_rate
     return SpokenText(take.audio, rate, take.codes, take.fault, takes, chosen, _reason(takes, chosen, judge))
@@ -258,4 +258,4 @@ def _code_of(language: Any) -> str:
     return TO_LANGUAGE_CODE.get(name, name)
 
 
-__all__ = ["Judge", "SpokenText", "Take", "speak"]
+__all__ = ["FAULTS", "Judge", "SpokenText", "Take", "speak"]

@@ -16,6 +16,7 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,26 +74,18 @@ class ExampleEncoder:
 
     def problem_of(self, example: dict[str, Any]) -> str | None:
         """Fault of an example, as far as it shows without decoding."""
-        text = example.get("text")
-        if text is None and example.get("sound_event") is None and example.get("ambient_sound") is None:
-            return "there is no `text`."
-        if text is not None and not isinstance(text, str):
-            return f"`text` must be a string, got {text!r}."
-        if text is not None and not self.processor.normalize_text(text).strip():
-            return f"`text` is empty: {text!r}."
+        if problem := problem_of_text(example, self.processor.normalize_text):
+            return problem
         if self.codec is not None and example.get("codec") not in (None, self.codec):
             return f"its codes are of the codec {example['codec']}, and the processor's is {self.codec}: encode its recording."
         recordings = self.recordings_of(example)
         if recordings and self.codec is None:
             return "its recordings need a codec, and the processor has none: set `processor.audio_tokenizer`."
-        return next((problem for item in recordings if (problem := _problem_of_recording(item))), None)
+        return problem_of_recordings(recordings)
 
     def recordings_of(self, example: dict[str, Any]) -> list[AudioInput]:
         """The recordings of an example that have to be encoded."""
-        target = [] if _given_codes(example) is not None else [example.get(self.audio_column)]
-        return [
-            item for item in target + (_references_of(example) or []) if item is not None and not is_code_table(item)
-        ]
+        return recordings_of(example, self.audio_column)
 
     def _plan(self, example: dict[str, Any], waveforms: dict[str, np.ndarray]) -> dict[str, Any]:
         """Codes of an example, or the digests of the recordings that are to be encoded; or what is wrong with it."""
@@ -191,6 +184,27 @@ class ExampleEncoder:
         if duration is None or abs(seconds - duration) <= max(_TOLERANCE[0], _TOLERANCE[1] * duration):
             return None
         return f"the recording lasts {seconds:.2f} s and its `duration` is {duration:g} s: is its sampling rate wrong?"
+
+
+def problem_of_text(example: dict[str, Any], normalize: Callable[[str], str] = str) -> str | None:
+    """Fault of an example's text, once it is normalized."""
+    text = example.get("text")
+    if text is None and example.get("sound_event") is None and example.get("ambient_sound") is None:
+        return "there is no `text`."
+    if text is not None and not isinstance(text, str):
+        return f"`text` must be a string, got {text!r}."
+    return f"`text` is empty: {text!r}." if text is not None and not normalize(text).strip() else None
+
+
+def recordings_of(example: dict[str, Any], audio_column: str) -> list[AudioInput]:
+    """The recordings of an example that have no codes."""
+    target = [] if _given_codes(example) is not None else [example.get(audio_column)]
+    return [item for item in target + (_references_of(example) or []) if item is not None and not is_code_table(item)]
+
+
+def problem_of_recordings(recordings: list[AudioInput]) -> str | None:
+    """Fault of recordings, as far as it shows without decoding."""
+    return next((problem for item in recordings if (problem := _problem_of_recording(item))), None)
 
 
 def _given_codes(example: dict[str, Any]) -> Any:

@@ -106,7 +106,7 @@ def encode_recordings(
         batched=True,
         batch_size=batch_size,
         remove_columns=[name for name in names if name in encoder.consumed],
-        features=_encoded_features(table.features, encoder),
+        features=encoded_features(table.features, encoder),
         num_proc=num_proc,
         new_fingerprint=hashlib.sha256(fingerprint.encode()).hexdigest()[:32],
         desc="codes",
@@ -191,7 +191,7 @@ def _check_before_decoding(table: Dataset, encoder: ExampleEncoder) -> str:
     return digest.hexdigest()
 
 
-def _encoded_features(features: Features, encoder: ExampleEncoder) -> Features:
+def encoded_features(features: Features, encoder: ExampleEncoder) -> Features:
     kept = {name: feature for name, feature in features.items() if name not in encoder.consumed}
     kept |= {"codes": Array2D((None, encoder.n_vq), "int16")}
     kept |= {name: Value("string") for name in ("codec", "broken", "problem")}

@@ -126,10 +126,4 @@ def _line(record: Record) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def model_fingerprint(name: str) -> list[list]:
-    """Names, sizes and times of the weights in a folder: whether a model is the one that a run began with."""
-    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-__all__ = ["RunFolder", "model_fingerprint", "read_records", "read_settings", "write_text"]
+__all__ = ["RunFolder", "read_records", "read_settings", "write_text"]

@@ -26,12 +26,13 @@ import transformers
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
+from ...loading.checkpoints import model_fingerprint
 from ..scorers import SpeakerBaselines
 from ..suites import Suite
 from .metrics import Estimate, Record, grouped, succeeded
 from .packages import check_packages
 from .report import render_report
-from .run_folder import RECORDS, REPORT, SUMMARY, RunFolder, model_fingerprint, write_text
+from .run_folder import RECORDS, REPORT, SUMMARY, RunFolder, write_text
 from .scoring import Scorers
 from .synthesis import RecordedSpeech, Task
 from .utterances import Utterance, by_speaker, read_utterances

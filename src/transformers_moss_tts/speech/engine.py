@@ -27,10 +27,10 @@ from transformers.generation import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
-from ..speech.guards import Guards
-from ..speech.mailbox import Mailbox
-from ..speech.passages import Passage, PassageDecoder
-from ..speech.threads import end_at_exit
+from .guards import Guards
+from .mailbox import Mailbox
+from .passages import Passage, PassageDecoder
+from .threads import end_at_exit
 
 
 logger = logging.get_logger(__name__)
