@@ -7,17 +7,20 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from peft import LoraConfig, get_peft_model
 from quick_scorers import FixedASR, SpectrumEncoder
+from serving_at import running
 from transformers import AutoModelForTextToWaveform, set_seed
 
 from moss_tts_command.arguments import build_parser, complete
 from transformers_moss_tts import MossTTSGenerationMixin, bundled_model
 from transformers_moss_tts.audio_io import load_audio, save_audio
 from transformers_moss_tts.evaluation import scorers
+from transformers_moss_tts.loading.checkpoints import load_generator
 from transformers_moss_tts.training import lora_target_modules
 
 
@@ -56,6 +59,14 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def speech_server():
+    """Address of a server of the bundled model."""
+    model, processor = load_generator(bundled_model())
+    with running(SimpleNamespace(model=model, processor=processor), model_name="moss-tts-tiny") as server:
+        yield server.url
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_blocks_of_a_page_run_one_after_the_other(page, files, tmp_path, monkeypatch, request):
     program = "".join(blocks(page, "python"))
@@ -64,6 +75,8 @@ def test_blocks_of_a_page_run_one_after_the_other(page, files, tmp_path, monkeyp
         request.getfixturevalue("released_hub")
     if "push_to_hub" in program or "upload(" in program:
         request.getfixturevalue("local_hub")
+    if "localhost:8000" in program:
+        program = program.replace("http://localhost:8000", request.getfixturevalue("speech_server"))
     for kind, name, factory in (("asr", "whisper-base", FixedASR), ("speaker", "resemblyzer", SpectrumEncoder)):
         monkeypatch.setitem(scorers._SCORERS[kind], name, factory)
     for pattern, replacement in SHORTENED.items():

@@ -207,6 +207,8 @@ def workers_of(folder: Path) -> list[int]:
 
 def run_command(folder: Path, *words: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "MOSS_TTS_TEST": str(folder)}
+    # Where other tests keep the machine busy, Ray takes its time to start.
+    environment["RAY_raylet_start_wait_time_s"] = "300"
     command = [
         sys.executable,
         "-m",
@@ -226,12 +228,11 @@ def run_command(folder: Path, *words: str) -> subprocess.Popen:
 @pytest.mark.skipif(sys.platform != "linux", reason="The workers are found in /proc.")
 def test_a_worker_that_is_killed(tmp_path):
     """What is finished stays, and the end is as if nobody had died."""
-    lines = [{"text": f"This is number {number} of a corpus.", "id": f"n{number}"} for number in range(120)]
+    lines = [{"text": f"This is number {number} of a corpus.", "id": f"n{number}"} for number in range(48)]
     table = table_of(tmp_path, lines)
     command = run_command(tmp_path, "table.jsonl", "-o", "out")
     kept: dict[Path, int] = {}
-    end = time.monotonic() + 400
-    while command.poll() is None and time.monotonic() < end:
+    while command.poll() is None:
         finished = list((tmp_path / "out" / "audio").glob("[!.]*.wav"))
         if not kept and len(finished) >= 8 and (workers := workers_of(tmp_path)):
             kept = {path: path.stat().st_mtime_ns for path in finished}

@@ -13,6 +13,8 @@
 # limitations under the License.
 """Workers on a cluster of Ray or on this machine."""
 
+import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -37,6 +39,7 @@ class RayCluster:
 
     Raises:
         ValueError: if the cluster cannot be reached, or has not what so many workers need.
+        RuntimeError: if Ray does not start on this machine.
     """
 
     def __init__(self, address: str | None, num_workers: int | None, num_threads: int | None, device: str | None):
@@ -48,8 +51,12 @@ class RayCluster:
         try:
             # Without an address Ray would take any cluster that runs here.
             ray.init(**{"address": "local"} | where, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ValueError(f"No cluster of Ray answers at {self.address!r}: {str(error).splitlines()[0]}") from error
+        except Exception as error:
+            # Ray raises what it likes.
+            reason = str(error).strip().splitlines()[0]
+            if self.address is None:
+                raise RuntimeError(f"Ray does not start here: {reason}") from error
+            raise ValueError(f"No cluster of Ray answers at {self.address!r}: {reason}") from error
         try:
             self._share(ray.cluster_resources())
         except BaseException:
@@ -85,19 +92,22 @@ class RayCluster:
         Raises:
             RuntimeError: if a worker fails, or dies again and again.
         """
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        results = ray.data.from_arrow(list(blocks)).map_batches(
-            worker,
-            fn_constructor_kwargs=options,
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=self.num_workers),
-            num_cpus=self.num_threads,
-            num_gpus=self.num_gpus,
-            max_restarts=-1,
-            max_task_retries=_MOST_TRIES - 1,
-        )
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        DataContext.get_current().enable_progress_bars = False
+        with warnings.catch_warnings():
+            # Ray 2.60 has no other way to bound the tries, and says that 2.64 will have one.
+            warnings.simplefilter("ignore")
+            results = ray.data.from_arrow(list(blocks)).map_batches(
+                worker,
+                fn_constructor_kwargs=options,
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(size=self.num_workers),
+                num_cpus=self.num_threads,
+                num_gpus=self.num_gpus,
+                # Without a bound a line that takes its worker down would do so for ever.
+                ray_remote_args_fn=lambda: {"max_task_retries": _MOST_TRIES - 1},
+            )
         try:
             yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         except ray.exceptions.RayError as error:
