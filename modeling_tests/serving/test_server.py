@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import json
 import logging
@@ -17,6 +18,7 @@ import soundfile
 from serving_at import running
 from speakers import SPEAKERS, build_speaker
 
+from transformers_moss_tts import MossAudioTokenizerCache
 from transformers_moss_tts.serving import ServerOptions, create_app
 from transformers_moss_tts.speech import Voice
 
@@ -330,6 +332,22 @@ def test_a_generation_that_fails_leaves_the_server_well(server, speaker, monkeyp
     assert TEXT not in caplog.text and TEXT not in responses[1].text
     monkeypatch.undo()
     assert speak(server, seed=7).status_code == 200
+
+
+def test_what_is_spoken_leaves_nothing_in_memory(server):
+    """The state of a codec is large: it goes with its utterance and does not wait for the garbage collector."""
+
+    def states() -> int:
+        return sum(isinstance(item, MossAudioTokenizerCache) for item in gc.get_objects())
+
+    gc.collect()
+    before = states()
+    gc.disable()
+    try:
+        assert all(speak(server, seed=seed, stream=True).status_code == 200 for seed in range(3))
+        assert wait_until(lambda: states() <= before)
+    finally:
+        gc.enable()
 
 
 def test_health_and_metrics(server):

@@ -78,11 +78,13 @@ class BatchFolder:
         Raises:
             OSError: if they cannot be written; of a line that is not whole nothing stays.
         """
-        path = self.path / name
+        path, content = self.path / name, lines_of(records)
+        if not content:
+            return
         size = path.stat().st_size if path.exists() else 0
         try:
             with path.open("ab") as file:
-                file.write(lines_of(records))
+                file.write(content)
         except OSError:
             with contextlib.suppress(OSError), path.open("r+b") as file:
                 file.truncate(size)

@@ -244,15 +244,19 @@ class SpeechEngine:
     def _generate(self, batch: list[SpeechJob]) -> None:
         streamer = _BatchStreamer(self, batch)
         prompts = [job.passage.inputs for job in batch]
-        self.model.generate(
-            **_collate(prompts, self.model.device),
-            **batch[0].options,
-            seed=[job.seed for job in batch],
-            max_new_tokens=max(job.max_new_tokens for job in batch),
-            streamer=streamer,
-            stopping_criteria=[_StopEach(streamer)],
-            return_dict_in_generate=True,
-        )
+        try:
+            self.model.generate(
+                **_collate(prompts, self.model.device),
+                **batch[0].options,
+                seed=[job.seed for job in batch],
+                max_new_tokens=max(job.max_new_tokens for job in batch),
+                streamer=streamer,
+                stopping_criteria=[_StopEach(streamer)],
+                return_dict_in_generate=True,
+            )
+        finally:
+            # Each has the state of a codec, which in a circle would wait for the garbage collector.
+            streamer.speakers.clear()
 
 
 class _Speaker:
@@ -262,9 +266,8 @@ class _Speaker:
         self.job = job
         self.num_steps = 0
         self.watch = job.passage.watch(engine.guards, engine.processor.frame_rate)
-        self._chunks = STREAMED_CHUNKS if job.is_streamed else WHOLE_CHUNKS
-        self._num_chunks = 0
-        self._decoder = PassageDecoder(engine.model, engine.processor, self.watch, self._emit, self._num_wanted)
+        chunks = _Chunks(job)
+        self._decoder = PassageDecoder(engine.model, engine.processor, self.watch, chunks.emit, chunks.num_wanted)
         self._decoder.counts_prompt = job.passage.includes_prompt
 
     @property
@@ -293,11 +296,20 @@ class _Speaker:
         self.job.num_frames = self.watch.num_frames
         self.job.end(reason, error)
 
-    def _num_wanted(self) -> int:
-        return self._chunks[min(self._num_chunks, len(self._chunks) - 1)]
 
-    def _emit(self, audio: np.ndarray) -> None:
-        self._num_chunks += 1
+class _Chunks:
+    """The chunks of an utterance, apart from what decodes them."""
+
+    def __init__(self, job: SpeechJob):
+        self.job = job
+        self._lengths = STREAMED_CHUNKS if job.is_streamed else WHOLE_CHUNKS
+        self._number = 0
+
+    def num_wanted(self) -> int:
+        return self._lengths[min(self._number, len(self._lengths) - 1)]
+
+    def emit(self, audio: np.ndarray) -> None:
+        self._number += 1
         self.job.emit(audio)
 
 
