@@ -231,8 +231,8 @@ def _added(draw) -> Case:
     label = f"{loader} with {name} of {content!r}{', without weights' * without}"
     pickled = name in ("a.pkl", "pytorch_model.bin", "adapter_model.bin") and loader == "upload"
     names = (Path(name).name, "index", "safetensors", "weight", "adapter", "link", "config", "peft", "base_model")
-    if name == "adapter_config.json" and loader.startswith("Auto"):
-        # Read by the Auto classes before they know of which class the folder is.
+    if name == "adapter_config.json" and (loader.startswith("Auto") or loader == "pipeline"):
+        # Read by the Auto classes and the pipeline before they know of which class the folder is.
         names += ("Expecting value", "decode byte", "attribute 'get'")
     return Case(label, call, names, None, pickled or (name == "link" and loader == "upload"))
 

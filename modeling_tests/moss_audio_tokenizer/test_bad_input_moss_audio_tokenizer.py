@@ -35,6 +35,7 @@ CASES = {
     "no codebook": (lambda: MODEL.encode(WAVE, num_quantizers=0), ValueError, "at least 1 and at most 4"),
     "five codebooks": (lambda: MODEL.encode(WAVE, num_quantizers=5), ValueError, "at least 1 and at most 4"),
     "float codes": (lambda: MODEL.decode(CODES.float()), TypeError, "integer"),
+    "codes that are flags": (lambda: MODEL.decode(CODES.bool()), TypeError, "integer"),
     "codes of rank 1": (lambda: MODEL.decode(CODES[:, 0, 0]), ValueError, "frames"),
     "codes of rank 4": (lambda: MODEL.decode(CODES[None]), ValueError, "frames"),
     "codes of no codebook": (lambda: MODEL.decode(CODES[:0]), ValueError, "no codebook"),

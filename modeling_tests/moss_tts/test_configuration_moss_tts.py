@@ -96,6 +96,7 @@ def test_absurd_backbones_are_refused_before_they_are_built(name, field):
         (tiny_local_v1_config, {"additional_mlp_ffn_hidden_size": 2**40}, "additional_mlp_ffn_hidden_size"),
         (tiny_local_config, {"gpt2_config": {"n_layer": 2**31}}, "gpt2_config.n_layer"),
         (tiny_local_config, {"gpt2_config": {"n_head": 0}}, "gpt2_config.n_head"),
+        (tiny_local_config, {"gpt2_config": {"attn_pdrop": 1e308}}, "gpt2_config.attn_pdrop"),
     ],
 )
 def test_absurd_local_transformers_are_refused(build, fields, name):

@@ -155,6 +155,7 @@ def test_the_references_tables_load_as_they_are(folder, kind):
     [
         ("missing.jsonl", "no table 'missing.jsonl'"),
         ("/", "the whole file system"),
+        ("\ud800", "which no file can be called"),
         (["corpus"], "A list must hold tables"),
         ([], "got none"),
         (["corpus/a.csv", "corpus/b.jsonl"], "different kinds"),

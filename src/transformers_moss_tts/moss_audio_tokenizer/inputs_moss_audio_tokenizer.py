@@ -15,7 +15,7 @@
 
 import torch
 
-from ..utils.checks import check_number, is_number
+from ..utils.checks import check_number, is_integral, is_number
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 
 
@@ -97,7 +97,7 @@ def check_codes(
         ValueError: for a wrong shape or number of codebooks, or codes out of range.
         TypeError: for codes that are not integers.
     """
-    if not isinstance(audio_codes, torch.Tensor) or audio_codes.is_floating_point() or audio_codes.is_complex():
+    if not is_integral(audio_codes):
         given = getattr(audio_codes, "dtype", type(audio_codes).__name__)
         raise TypeError(f"`audio_codes` must be an integer tensor, got {given}.")
     if audio_codes.ndim == 2:

@@ -236,6 +236,8 @@ class AudioCodesMixin(UpstreamMixin):
         if isinstance(outputs, dict) and outputs.keys() >= {"prefix_codes", "audio_codes"}:
             return outputs["prefix_codes"], outputs["audio_codes"]
         if isinstance(outputs, list):
+            if not outputs:
+                raise ValueError("`outputs` is an empty list: there are no codes to decode.")
             checked = [self._check_codes(codes) for codes in outputs]
             return [codes[:0] for codes in checked], checked
         if not isinstance(outputs, torch.Tensor) or outputs.ndim not in (2, 3):

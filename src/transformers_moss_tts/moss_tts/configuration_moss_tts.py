@@ -216,6 +216,9 @@ def _check_sub_config(config: PreTrainedConfig, name: str) -> None:
         activation = getattr(config, field, None)
         if activation is not None and activation not in ACT2FN:
             raise ValueError(f"`{name}.{field}` must be one of {', '.join(sorted(ACT2FN))}, got {activation!r}.")
+    for field in ("embd_pdrop", "resid_pdrop", "attn_pdrop", "attention_dropout"):
+        if (probability := getattr(config, field, None)) is not None:
+            check_number(f"{name}.{field}", probability, 0, 1)
     rope = getattr(config, "rope_parameters", None) or {}
     if "rope_theta" in rope:
         check_number(f"{name}.rope_parameters.rope_theta", rope["rope_theta"], math.ulp(0), 1e30)

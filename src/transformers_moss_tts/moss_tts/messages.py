@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ..audio_io import AudioInput, is_array_with_rate
-from ..utils.checks import check_number
+from ..utils.checks import check_number, is_integral
 from .prompt import USER_FIELDS, UserText, check_characters
 from .voice import Voice
 
@@ -52,7 +52,7 @@ def is_conversations(value: Any) -> bool:
 def is_codes(item: Any) -> bool:
     """Whether an item of audio is codes `(frames, n_vq)`, and not a recording."""
     if isinstance(item, torch.Tensor):
-        return item.ndim == 2 and not item.is_floating_point() and not item.is_complex()
+        return item.ndim == 2 and is_integral(item)
     return isinstance(item, np.ndarray) and item.ndim == 2 and np.issubdtype(item.dtype, np.integer)
 
 

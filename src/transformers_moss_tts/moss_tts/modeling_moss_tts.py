@@ -23,7 +23,7 @@ from transformers.models.qwen3 import Qwen3Model
 from ..compatibility import CACHE_NAME
 from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
-from ..utils.checks import check_number
+from ..utils.checks import check_number, is_integral
 from .configuration_moss_tts import MossTTSConfig
 from .generation_parameters import check_whole_numbers
 from .losses import stream_sums, weighted_loss
@@ -183,7 +183,7 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
 
 
 def _check_whole(name: str, tokens: torch.LongTensor) -> None:
-    if not isinstance(tokens, torch.Tensor) or tokens.is_floating_point() or tokens.is_complex():
+    if not is_integral(tokens):
         given = getattr(tokens, "dtype", type(tokens).__name__)
         raise TypeError(f"`{name}` must be a tensor of whole numbers (torch.long), got {given}.")
 

@@ -82,6 +82,11 @@ def _check_arguments(source: Any, split: Any, streaming: Any) -> None:
     sources = source if isinstance(source, list) else [source]
     if not all(isinstance(item, str | os.PathLike) and str(item) for item in sources):
         raise TypeError(f"`source` must be a path or a list of paths, got {source!r:.80}.")
+    for item in sources:
+        try:
+            os.fsencode(item)
+        except UnicodeEncodeError as error:
+            raise ValueError(f"`source` must be a path, got {item!r:.80}, which no file can be called.") from error
     if not isinstance(split, str) or not isinstance(streaming, bool):
         raise TypeError(
             f"`split` must be a string and `streaming` True or False, got {split!r:.80} and {streaming!r:.80}."

@@ -20,11 +20,22 @@ import typing
 from typing import Any
 
 import numpy as np
+import torch
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a real number, of Python or NumPy, and no flag."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def is_integral(value: Any) -> bool:
+    """Whether a value is a tensor of integers, not of flags."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.dtype != torch.bool
+        and not value.is_floating_point()
+        and not value.is_complex()
+    )
 
 
 def check_number(
