@@ -13,20 +13,26 @@
 # limitations under the License.
 """
 Measures MOSS-TTS-Nano from prompt to waveform, with random weights of the released shapes: real-time factor, time of a frame, and
-its share of the time in which the memory could deliver the weights. No checkpoint needed.
+its share of the time in which the memory could deliver the weights. No checkpoint needed. All modes run in turn in one process, beside
+the code of the release if a folder with it is given (`modeling_moss_tts_nano.py` and what it imports, as its repository has them):
 
-    python examples/benchmarks/benchmark_nano.py --dtypes float32 bfloat16 --output nano
+    python examples/benchmarks/benchmark_nano.py --modes float32 packed --reference MOSS-TTS-Nano --output nano
 """
 
 import argparse
+import importlib
 import json
 import statistics
+import sys
 import time
+import types
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from own_process import in_own_process, peak_bytes
+from processor_name import processor_name
 from transformers import CompileConfig
+from transformers.utils import logging
 
 from transformers_moss_tts import (
     MossAudioTokenizerConfig,
@@ -37,6 +43,7 @@ from transformers_moss_tts import (
 from transformers_moss_tts.evaluation.measures.memory_bandwidth import read_rate, weights_read_a_step
 
 
+MODES = ("float32", "packed", "bfloat16", "packed-bfloat16", "float32-compiled", "packed-compiled")
 PROMPT_LENGTH, REFERENCE_FRAMES = 140, 60  # steps; 4.8 s of a voice
 
 
@@ -79,71 +86,135 @@ def build_prompt(config: MossTTSNanoConfig, batch_size: int) -> torch.LongTensor
     return prompt
 
 
-def run_case(case: dict) -> dict:
-    torch.set_num_threads(case["threads"])
+def build_generator(mode: str) -> MossTTSNanoModel:
+    """Weights that come from bfloat16, as those of the release."""
     torch.manual_seed(0)
-    dtype, frames = getattr(torch, case["dtype"]), case["frames"]
-    model, codec = MossTTSNanoModel(MossTTSNanoConfig()).eval().to(dtype), build_codec()
-    prompt = build_prompt(model.config, case["batch"])
-    compile_config = CompileConfig(mode=None) if case["compile"] else None
+    model = MossTTSNanoModel(MossTTSNanoConfig()).eval().bfloat16()
+    model = model if "bfloat16" in mode else model.float()
+    return model.pack_weights() if "packed" in mode else model
+
+
+def generator_of(mode: str, batch_size: int) -> tuple[MossTTSNanoModel, Callable[[int], torch.Tensor]]:
+    """A model, and what generates codes `(n_vq, batch_size, frames)` with it, as many frames as asked for."""
+    model = build_generator(mode)
+    prompt = build_prompt(model.config, batch_size)
+    compile_config = CompileConfig(mode=None) if "compiled" in mode else None
+
+    def generate(frames: int) -> torch.Tensor:
+        limits = {"min_new_tokens": frames, "max_new_tokens": frames}
+        options = {"seed": 0, "compile_config": compile_config, "return_dict_in_generate": True}
+        return torch.stack(model.generate(prompt, **limits, **options).audio_codes).permute(2, 0, 1)
+
+    return model, generate
+
+
+def generator_of_reference(folder: Path) -> Callable[[int], torch.Tensor]:
+    """As `generator_of`, with the code of the release in a folder, in float32 and with the same weights and sampling."""
+    package = sys.modules["nano_reference"] = types.ModuleType("nano_reference")
+    package.__path__ = [str(folder)]
+    modeling = importlib.import_module("nano_reference.modeling_moss_tts_nano")
+    configuration = importlib.import_module("nano_reference.configuration_moss_tts_nano")
+    ours = build_generator("float32")
+    model = modeling.MossTTSNanoForCausalLM(configuration.MossTTSNanoConfig(**ours.config.to_dict())).eval()
+    model.load_state_dict(ours.state_dict(), strict=False)
+    slot = ours.config.audio_assistant_gen_slot_token_id
+    # It has no least length, and random weights may end at once.
+    model._sample_next_assistant_text_token = lambda logits, **_: torch.full((len(logits),), slot)
+    prompt = build_prompt(ours.config, 1)
+    sampling = {"text_temperature": 1.0, "text_top_k": 50, "text_top_p": 1.0, "audio_temperature": 0.8}
+    sampling |= {"audio_top_p": 0.95, "audio_top_k": 25, "audio_repetition_penalty": 1.2, "do_sample": True}
+
+    @torch.no_grad()
+    def generate(frames: int) -> torch.Tensor:
+        return model.generate(prompt, max_new_frames=frames, **sampling).audio_token_ids.permute(2, 0, 1)
+
+    return generate
+
+
+def run_all(args: argparse.Namespace) -> list[dict]:
+    codec, generators, limits = build_codec(), {}, {}
+    for mode in args.modes:
+        model, generators[mode] = generator_of(mode, args.batch)
+        limits[mode] = weights_read_a_step(model)
+    if args.reference:
+        generators["reference"] = generator_of_reference(args.reference)
+        limits["reference"] = weights_read_a_step(build_generator("float32"))
 
     @torch.inference_mode()
-    def speak(num_frames: int) -> tuple[float, float]:
+    def speak(generate: Callable[[int], torch.Tensor], num_frames: int) -> tuple[float, float]:
         """Seconds of the generator and of the codec."""
         start = time.perf_counter()
-        limits = {"min_new_tokens": num_frames, "max_new_tokens": num_frames}
-        options = {"seed": 0, "compile_config": compile_config, "return_dict_in_generate": True}
-        codes = model.generate(prompt, **limits, **options).audio_codes
+        codes = generate(num_frames)
         generated = time.perf_counter()
-        audio = codec.decode(torch.stack(codes).permute(2, 0, 1)).audio
+        audio = codec.decode(codes).audio
         assert audio.shape[-1] == num_frames * 3840
         return generated - start, time.perf_counter() - generated
 
-    speak(4)
-    rate = read_rate("cpu", dtype)
-    runs = [(speak(4), speak(4 + frames)) for _ in range(case["repeats"])]
+    runs, rates = {mode: [] for mode in generators}, []
+    for generate in generators.values():
+        speak(generate, 4)
+    for _ in range(args.rounds):
+        rates.append(read_rate("cpu", torch.float32))
+        for mode, generate in generators.items():
+            runs[mode].append((speak(generate, 4), speak(generate, 4 + args.frames)))
+    return [summary_of(mode, runs, limits[mode] / max(rates), args) for mode in generators]
+
+
+def summary_of(mode: str, runs: dict[str, list], limit: float, args: argparse.Namespace) -> dict:
+    seconds = args.batch * (4 + args.frames) / 12.5
     # The prompt does not count into a frame, but into the real-time factor.
-    frame = statistics.median((long[0] - short[0]) / frames for short, long in runs)
-    whole = statistics.median(sum(long) for _, long in runs)
-    limit = weights_read_a_step(model) / rate
-    return case | {
-        "real_time_factor": round(whole / (case["batch"] * (4 + frames) / 12.5), 3),
-        "codec_share": round(statistics.median(long[1] / sum(long) for _, long in runs), 3),
-        "frame_ms": round(frame * 1e3, 2),
+    frames = [(long[0] - short[0]) / args.frames for short, long in runs[mode]]
+    factors = [sum(long) / seconds for _, long in runs[mode]]
+    result = {
+        "mode": mode,
+        "batch": args.batch,
+        "real_time_factor": [round(min(factors), 3), round(statistics.median(factors), 3)],
+        "codec_share": round(statistics.median(long[1] / sum(long) for _, long in runs[mode]), 3),
+        "frame_ms": [round(min(frames) * 1e3, 2), round(statistics.median(frames) * 1e3, 2)],
         "limit_ms": round(limit * 1e3, 2),
-        "share_of_limit": round(limit / frame, 3),
-        "read_gb_per_second": round(rate / 1e9, 1),
-        "peak_mib": round(peak_bytes("cpu") / 2**20),
+        "share_of_limit": round(limit / statistics.median(frames), 3),
     }
+    if "reference" in runs:
+        theirs = [sum(long) / seconds for _, long in runs["reference"]]
+        ratios = [min(theirs) / min(factors), statistics.median(theirs) / statistics.median(factors)]
+        result["of_reference"] = [round(ratio, 2) for ratio in ratios]
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["float32", "packed"])
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--frames", type=int, default=50, help="frames timed in a run; a second has 12.5")
-    parser.add_argument("--repeats", type=int, default=3, help="runs, of which the median counts")
-    parser.add_argument("--compile", action="store_true", help="compiles the local transformer")
+    parser.add_argument(
+        "--rounds", type=int, default=4, help="runs of each mode, in turn; the best and the median count"
+    )
+    parser.add_argument(
+        "--reference", type=Path, help="folder with the code of the release, to run beside; batch 1 alone"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="writes OUTPUT.json")
     args = parser.parse_args()
+    if args.reference and args.batch > 1:
+        parser.error("--reference runs with --batch 1 alone")
 
-    results = []
-    print(f"{'dtype':>10}{'batch':>6}{'RTF':>7}{'codec':>7}{'frame ms':>10}{'limit ms':>10}{'MBU':>6}{'peak MiB':>10}")
-    for dtype in args.dtypes:
-        for batch in args.batches:
-            case = {"dtype": dtype, "batch": batch, "frames": args.frames, "repeats": args.repeats}
-            result = in_own_process(run_case, case | {"threads": args.threads, "compile": args.compile})
-            results.append(result)
-            print(
-                f"{dtype:>10}{batch:6}{result['real_time_factor']:7.2f}{result['codec_share']:7.0%}"
-                f"{result['frame_ms']:10.1f}{result['limit_ms']:10.1f}{result['share_of_limit']:6.0%}"
-                f"{result['peak_mib']:10}",
-                flush=True,
-            )
+    logging.set_verbosity_error()
+    torch.set_num_threads(args.threads)
+    print(processor_name())
+    results = run_all(args)
+    print(
+        f"{'mode':>17}{'RTF best':>10}{'median':>8}{'codec':>7}{'frame ms':>10}{'limit ms':>10}{'MBU':>6}  of the reference's speed"
+    )
+    for result in results:
+        best, median = result["real_time_factor"]
+        print(
+            f"{result['mode']:>17}{best:10.2f}{median:8.2f}{result['codec_share']:7.0%}{result['frame_ms'][1]:10.1f}"
+            f"{result['limit_ms']:10.1f}{result['share_of_limit']:6.0%}  {result.get('of_reference', '')}"
+        )
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        summary = {"processor": processor_name(), "threads": args.threads, "results": results}
+        args.output.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
 if __name__ == "__main__":

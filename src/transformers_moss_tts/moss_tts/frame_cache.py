@@ -16,6 +16,8 @@
 import torch
 from transformers.masking_utils import create_causal_mask
 
+from ..modules.rotary import rotary_embedding
+
 
 class FrameCache:
     """
@@ -31,6 +33,7 @@ class FrameCache:
         self.length = 0
         self.layers: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * num_layers
         self._views: dict[tuple[int, int, int], tuple[torch.Tensor, ...]] = {}
+        self._rotary: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def reset(self) -> None:
         """Begins the next frame."""
@@ -39,6 +42,15 @@ class FrameCache:
     def positions(self, count: int, device: torch.device) -> torch.LongTensor:
         """The next `count` positions, `(1, count)`."""
         return torch.arange(self.length, self.length + count, device=device)[None]
+
+    def rotary(
+        self, count: int, device: torch.device, head_dim: int, base: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotary embedding of the next `count` positions, computed in the first frame."""
+        place = (self.length, count)
+        if place not in self._rotary:
+            self._rotary[place] = rotary_embedding(self.positions(count, device), head_dim, base)
+        return self._rotary[place]
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor | None:
         """What a single position may not see of what [`update`] returns."""
@@ -91,6 +103,12 @@ class StaticFrameCache:
     def positions(self, count: int, device: torch.device) -> torch.LongTensor:
         """The next position, `(1, 1)`."""
         return self.position[None]
+
+    def rotary(
+        self, count: int, device: torch.device, head_dim: int, base: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotary embedding of the next position."""
+        return rotary_embedding(self.positions(count, device), head_dim, base)
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor:
         """Additive mask `(1, 1, 1, positions)` of the positions that are not there yet."""

@@ -140,9 +140,10 @@ class LocalTransformerSampler(FrameSampler):
         for codebook in range(self.num_codebooks):
             # The stream before the codebook has the codebook's number: stream 0 is text.
             if codebook + model.first_audio_position > 0:
-                state = self.local_step(model.embed_stream(codebook, token), self.cache)
+                state = self.local_step(model.embed_sampled(codebook, token), self.cache)
             audio_scores = model.audio_scores(codebook, state).float()
-            audio_scores[:, config.audio_pad_code :] = float("-inf")
+            if audio_scores.shape[1] > config.audio_pad_code:
+                audio_scores[:, config.audio_pad_code :] = float("-inf")
             token = self.tokens.sample_codes(audio_scores[:, None], slice(codebook, codebook + 1))[:, 0]
             codes.append(token)
             kept.append(audio_scores)

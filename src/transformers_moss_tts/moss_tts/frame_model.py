@@ -46,6 +46,10 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         """States of the tokens of a stream (0 is text); zero where there are none."""
         raise NotImplementedError
 
+    def embed_sampled(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
+        """As `embed_stream`, of tokens that generation has sampled, among which is no pad code."""
+        return self.embed_stream(stream, tokens)
+
     def to_local(self, states: torch.Tensor) -> torch.Tensor:
         """Inputs of the local transformer, of states `(..., hidden_size)`."""
         raise NotImplementedError
@@ -217,6 +221,9 @@ class TiedFrameModel(MossTTSFrameModel):
         is_pad = tokens == self.config.audio_pad_code
         states = self.audio_embeddings[stream - 1](tokens.masked_fill(is_pad, 0))
         return states.masked_fill(is_pad[..., None], 0)
+
+    def embed_sampled(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
+        return self.embed_stream(stream, tokens) if stream == 0 else self.audio_embeddings[stream - 1](tokens)
 
     def to_local(self, states: torch.Tensor) -> torch.Tensor:
         return states

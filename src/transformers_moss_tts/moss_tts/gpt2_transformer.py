@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3.modeling_qwen3 import eager_attention_forward
 
-from ..modules.rotary import apply_rotary_embedding, rotary_embedding
+from ..modules.rotary import apply_rotary_embedding
 from .frame_cache import FrameCache, StaticFrameCache, frame_mask
 
 
@@ -109,13 +109,13 @@ class MossTTSGPT2Transformer(nn.Module):
     def forward(self, hidden_states: torch.Tensor, cache: FrameCache | StaticFrameCache | None = None) -> torch.Tensor:
         """States `(frames, positions, hidden_size)`; with a cache, those that follow on it."""
         device, count = hidden_states.device, hidden_states.shape[1]
-        positions = torch.arange(count, device=device)[None] if cache is None else cache.positions(count, device)
+        positions = FrameCache(0, count) if cache is None else cache
         position_embeddings = None
         if self.config.position_embedding_type == "absolute":
-            hidden_states = hidden_states + self.wpe(positions)
+            hidden_states = hidden_states + self.wpe(positions.positions(count, device))
         else:
             head_dim = self.config.n_embd // self.config.n_head
-            position_embeddings = rotary_embedding(positions, head_dim, self.config.rope_base)
+            position_embeddings = positions.rotary(count, device, head_dim, self.config.rope_base)
         mask = frame_mask(self.config, hidden_states, cache)
         for layer in self.h:
             hidden_states = layer(hidden_states, mask, position_embeddings, cache)

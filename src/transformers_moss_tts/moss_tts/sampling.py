@@ -87,6 +87,7 @@ class TokenHistory:
 
     def __init__(self, tokens: torch.LongTensor, num_tokens: int, groups: list[int]):
         self.groups = torch.tensor(groups, device=tokens.device)
+        self._is_shared = groups != list(range(len(groups)))
         self.num_tokens = num_tokens
         shape = (tokens.shape[0], (max(groups) + 1) * num_tokens)
         self.seen = torch.zeros(shape, dtype=torch.bool, device=tokens.device)
@@ -103,7 +104,9 @@ class TokenHistory:
         """
         Divides positive and multiplies negative scores `(batch_size, streams, num_tokens)` of seen tokens by `penalty`.
         """
-        seen = self.seen.unflatten(1, (-1, self.num_tokens))[:, self.groups[streams], : logits.shape[-1]]
+        # A view where each stream has its own history.
+        groups = self.groups[streams] if self._is_shared else streams
+        seen = self.seen.unflatten(1, (-1, self.num_tokens))[:, groups, : logits.shape[-1]]
         return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
@@ -151,7 +154,8 @@ class StepSampler:
         if self.code_history is not None:
             logits = self.code_history.penalize(logits, parameters.audio_repetition_penalty, codebooks)
         temperature = parameters.audio_temperature if parameters.do_sample else 0
-        uniforms = None if self.uniforms is None else self.uniforms[:, 1:][:, codebooks]
+        first = 1 + (codebooks.start or 0)
+        uniforms = None if self.uniforms is None else self.uniforms[:, first : first + logits.shape[1]]
         return sample_tokens(logits, temperature, parameters.audio_top_k, parameters.audio_top_p, uniforms)
 
     def remember(self, step: torch.LongTensor) -> None:
