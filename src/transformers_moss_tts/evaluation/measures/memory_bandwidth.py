@@ -21,7 +21,6 @@ import torch
 from torch import nn
 
 from ... import MossTTSDelayModel, MossTTSLocalModel, MossTTSLocalV1Model, MossTTSNanoModel
-from ...modules.packed_linear import PackedLinear
 from .read_rate import read_rate
 
 
@@ -64,8 +63,9 @@ def read_rate_in_own_process(device: str | torch.device, dtype: torch.dtype) -> 
 
 def _bytes(module: nn.Module) -> int:
     weights = [weight for name, weight in module.named_parameters() if not {*_TABLES} & {*name.split(".")}]
-    packed = [layer for layer in module.modules() if isinstance(layer, PackedLinear)]
-    return sum(weight.nbytes for weight in weights) + sum(layer.num_bytes for layer in packed)
+    # Packed layers have no parameters, and say what they read.
+    packed = sum(getattr(layer, "num_bytes", 0) for layer in module.modules())
+    return packed + sum(weight.nbytes for weight in weights)
 
 
 __all__ = ["read_rate", "read_rate_in_own_process", "weights_read_a_step"]
