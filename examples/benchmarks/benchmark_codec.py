@@ -26,7 +26,9 @@ from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerMo
 SMALL_WIDTHS = {768: (32, 2), 1280: (48, 3)}  # released width: small width, heads
 
 
-STREAM_SECONDS, STREAM_ROUNDS = 6.0, 5
+STREAM_SECONDS, STREAM_ROUNDS = (6.0, 30.0), 7
+# Seconds of audio that the generator of a ladder makes a second.
+GENERATOR_SPEED = 1.5
 
 
 def build_config(shape: str) -> MossAudioTokenizerConfig:
@@ -71,9 +73,19 @@ def run_case(case: dict) -> dict:
     }
 
 
+def ladder(num_frames: int, frame_rate: float) -> list[int]:
+    """Sizes of the chunks that `stream_speech` decodes: the next waits for half of what the listener has not heard yet, at most 2 s."""
+    sizes, made = [], 0
+    while made < num_frames:
+        ahead = made / frame_rate - (made - 1) / frame_rate / GENERATOR_SPEED if made else 0.0
+        sizes.append(min(max(1, int(min(0.5 * ahead, 2.0) * frame_rate)), num_frames - made))
+        made += sizes[-1]
+    return sizes
+
+
 @torch.inference_mode()
 def measure_streams(args: argparse.Namespace) -> list[dict]:
-    """Costs of streams by frames a chunk, in times of decoding at once."""
+    """CPU time of streams by frames a chunk, in times of decoding at once (on a GPU the time that passes)."""
     torch.manual_seed(0)
     if args.shape == "bundled":
         model = MossAudioTokenizerModel.from_pretrained(bundled_model("moss-audio-tokenizer-tiny"))
@@ -81,37 +93,47 @@ def measure_streams(args: argparse.Namespace) -> list[dict]:
         model = MossAudioTokenizerModel(build_config(args.shape))
     model = model.eval().to(args.device, getattr(torch, args.dtype))
     config = model.config
-    shape = (config.num_quantizers, 1, round(STREAM_SECONDS * config.frame_rate))
-    codes = torch.randint(0, config.codebook_size, shape, device=args.device)
+    clock = time.process_time if args.device == "cpu" else time.perf_counter
 
-    def seconds(chunk: int | None) -> float:
-        cache = None if chunk is None else model.init_cache("decoder")
-        start = time.perf_counter()
-        for part in codes.split(chunk or shape[-1], dim=-1):
+    def took(codes: torch.Tensor, sizes: list[int]) -> float:
+        cache = None if len(sizes) == 1 else model.init_cache("decoder")
+        start = clock()
+        for part in codes.split(sizes, dim=-1):
             # Reading a number waits for the device.
             model.decode(part, cache=cache).audio[0, 0, -1].item()
-        return time.perf_counter() - start
+        return clock() - start
 
-    sizes = (None, 1, 2, 4, 25)
-    times: dict[int | None, list[float]] = {size: [] for size in sizes}
-    for _ in range(STREAM_ROUNDS):
-        for size in sizes:
-            times[size].append(seconds(size))
-    # Whatever else the machine does, a round's ratio compares neighbours in time.
-    ratios = {size: sorted(chunked / whole for chunked, whole in zip(times[size], times[None])) for size in sizes[1:]}
-    return [
-        {
-            "part": "stream",
-            "shape": args.shape,
-            "frames_a_chunk": size,
-            "times_at_once": round(ratio[len(ratio) // 2], 2),
-            "least": round(ratio[0], 2),
-            "most": round(ratio[-1], 2),
-            "milliseconds_a_frame": round(1000 * min(times[size]) / shape[-1], 2),
-            "threads": torch.get_num_threads(),
-        }
-        for size, ratio in ratios.items()
-    ]
+    results = []
+    for seconds in STREAM_SECONDS:
+        num_frames = round(seconds * config.frame_rate)
+        codes = torch.randint(0, config.codebook_size, (config.num_quantizers, 1, num_frames), device=args.device)
+        cases = {str(size): [size] * (num_frames // size) for size in (1, 2, 4, 25)}
+        cases = {name: [*sizes, num_frames - sum(sizes)] for name, sizes in cases.items()}
+        cases["ladder"] = ladder(num_frames, config.frame_rate)
+        cases = {name: [size for size in sizes if size] for name, sizes in cases.items()}
+        times: dict[str, list[float]] = {name: [] for name in ("whole", *cases)}
+        for number in range(STREAM_ROUNDS + 1):
+            # The first round warms up.
+            for name, of in times.items():
+                spent = took(codes, cases.get(name, [num_frames]))
+                of.extend([spent] if number else [])
+        for name in cases:
+            # Whatever else the machine does, a round's ratio compares neighbours in time.
+            ratio = sorted(chunked / whole for chunked, whole in zip(times[name], times["whole"]))
+            results.append(
+                {
+                    "part": "stream",
+                    "shape": args.shape,
+                    "seconds": seconds,
+                    "frames_a_chunk": name,
+                    "times_at_once": round(ratio[len(ratio) // 2], 2),
+                    "least": round(ratio[0], 2),
+                    "most": round(ratio[-1], 2),
+                    "milliseconds_a_frame": round(1000 * min(times[name]) / num_frames, 2),
+                    "threads": torch.get_num_threads(),
+                }
+            )
+    return results
 
 
 def plot(results: list[dict], path: Path) -> None:
@@ -160,7 +182,7 @@ def main() -> None:
         results = measure_streams(args)
         for result in results:
             print(
-                f"{result['frames_a_chunk']:3} frames a chunk: {result['times_at_once']:5.2f} times decoding at once "
+                f"{result['seconds']:2g} s, {result['frames_a_chunk']:>6} frames a chunk: {result['times_at_once']:5.2f} times decoding at once "
                 f"({result['least']} to {result['most']}), {result['milliseconds_a_frame']} ms a frame"
             )
         if args.output:

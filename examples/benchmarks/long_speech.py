@@ -1,7 +1,9 @@
 """
-Memory of a long speech: `speak_long` with a generator of random weights, and the memory of the process (of Linux) after each stretch.
+Memory of a long speech: `speak_long`, and the memory of the process (of Linux) after each stretch. By default a generator of random
+weights speaks, so that the text decides nothing but its length.
 
     python examples/benchmarks/long_speech.py --minutes 20 --output long_speech
+    python examples/benchmarks/long_speech.py --model model_cards/moss-tts-tiny --text-file story.txt --output long_speech
 """
 
 import argparse
@@ -18,47 +20,69 @@ import torch
 from matplotlib import pyplot
 from transformers import AutoModelForTextToWaveform, AutoProcessor
 
-from transformers_moss_tts.speech import speak_long
+from transformers_moss_tts.speech import Guards, speak_long
 from transformers_moss_tts.speech.journal import Journal
 
 
 HERE = Path(__file__).parent
 VOICE = HERE.parent / "assets" / "reference.ogg"
-SENTENCES = 20  # a minute; the model is random, so that the text decides nothing but their number
+SENTENCES = 20  # a minute
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20.0, help="minutes of reading the text, about")
+    parser.add_argument("--model", help="folder or Hub id of a generator; one of random weights by default")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model's weights")
+    parser.add_argument("--text-file", type=Path, help="text to read; numbered sentences by default")
+    parser.add_argument("--minutes", type=float, default=20.0, help="minutes of the numbered sentences, about")
+    parser.add_argument(
+        "--no-guards", action="store_true", help="for random weights, which say nothing that a guard lets pass"
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("demo/long_speech"), help="folder of numbers, picture and audio"
     )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    text = args.text_file or " ".join(
+        f"This is the sentence of the number {n}." for n in range(max(2, round(SENTENCES * args.minutes)))
+    )
+    guards = None if args.no_guards or args.model is None else Guards()
+    with tempfile.TemporaryDirectory() as folder, open(args.output / "memory.jsonl", "a") as notes:
+        if args.model is None:
+            runpy.run_path(str(HERE / "random_checkpoint.py"))["build_random_checkpoint"](Path(folder))
+        processor = AutoProcessor.from_pretrained(args.model or folder)
+        model = AutoModelForTextToWaveform.from_pretrained(args.model or folder, dtype=getattr(torch, args.dtype))
+        rate = processor.audio_tokenizer.config.sampling_rate
+        append = Journal.append
 
-    points, append = [], Journal.append
+        def noted(journal, record):
+            append(journal, record)
+            status = Path("/proc/self/status").read_text()
+            now, peak = (int(status.split(f"{name}:")[1].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+            notes.write(json.dumps([round(record.num_samples / rate / 60, 3), round(now, 1), round(peak, 1)]) + "\n")
+            notes.flush()
 
-    def noted(journal, record):
-        append(journal, record)
-        status = Path("/proc/self/status").read_text()
-        points.append((record.num_samples / 24000 / 60, int(status.split("VmRSS:")[1].split()[0]) / 1024))
+        Journal.append = noted
+        speak_long(
+            model, processor, text, args.output / "speech.mp3", voice=VOICE, guards=guards, stretch_seconds=6, seed=0
+        )
+    draw(args.output)
 
-    Journal.append = noted
-    text = " ".join(f"This is the sentence of the number {n}." for n in range(max(2, round(SENTENCES * args.minutes))))
-    with tempfile.TemporaryDirectory() as folder:
-        runpy.run_path(str(HERE / "random_checkpoint.py"))["build_random_checkpoint"](Path(folder))
-        processor = AutoProcessor.from_pretrained(folder)
-        model = AutoModelForTextToWaveform.from_pretrained(folder)
-        speak_long(model, processor, text, args.output / "speech.mp3", voice=VOICE, guards=None, stretch_seconds=6)
-    (args.output / "memory.json").write_text(json.dumps(points))
+
+def draw(folder: Path) -> None:
+    """Draws what was noted, also of a run that still goes on."""
+    points = [json.loads(line) for line in (folder / "memory.jsonl").read_text().splitlines()]
+    minutes, now, peak = zip(*points)
     figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
-    axes.plot(*zip(*points))
+    axes.plot(minutes, now)
     axes.set(xlabel="minutes of audio in the file", ylabel="memory of the process, MB", ylim=(0, None))
     axes.set_title("The memory of speak_long does not grow with the audio", loc="left")
-    figure.savefig(args.output / "memory.png", dpi=110)
-    first, last = points[0], points[-1]
-    print(f"{first[1]:.1f} MB after the first stretch, {last[1]:.1f} MB after {last[0]:.1f} minutes of audio")
+    figure.savefig(folder / "memory.png", dpi=110)
+    print(
+        f"{now[0]:.1f} MB after the first stretch, {now[-1]:.1f} MB after {minutes[-1]:.1f} minutes of audio, "
+        f"at most {peak[-1]:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def test_blocks_cover_exactly_the_window(window, num_queries):
 @pytest.mark.parametrize("window", [2, 8, 100])
 @pytest.mark.parametrize("num_queries", [1, 7, 130])
 def test_blocks_with_a_past_of_each_sequence(window, num_queries):
-    past = torch.tensor([0, 1, 5, 1000])
-    blocks = plan_attention_blocks(num_queries, window, "sdpa", torch.float32, torch.device("cpu"), past)
-    num_past = window - 1
+    past, num_past = torch.tensor([0, 1, 5, 1000]), window - 1
+    is_real = torch.arange(num_past + num_queries) >= num_past - past[:, None]
+    blocks = plan_attention_blocks(num_queries, window, "sdpa", torch.float32, torch.device("cpu"), num_past, is_real)
     distance = torch.arange(num_past, num_past + num_queries)[:, None] - torch.arange(num_past + num_queries)
     for index, length in enumerate(past.tolist()):
         expected = (distance >= 0) & (distance < window)

@@ -18,19 +18,25 @@ import math
 import torch
 
 
-def rotary_embedding(positions: torch.Tensor, head_dim: int, max_period: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of shape `(batch_size, 1, positions, head_dim / 2)` in float32 for positions `(batch_size, positions)`."""
+def rotary_embedding(positions: torch.Tensor, head_dim: int, max_period: float) -> tuple[torch.Tensor, ...]:
+    """
+    What [`apply_rotary_embedding`] takes for positions `(batch_size, positions)`: cosine and sine of shape `(batch_size, 1,
+    positions, head_dim / 2)` in float32, or both as one complex tensor.
+    """
     dims = torch.arange(head_dim // 2, device=positions.device, dtype=torch.float32)
     angles = positions.float()[:, None, :, None] * torch.exp(dims * (-math.log(max_period) * 2 / head_dim))
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    # On a CPU one complex product is faster than the calls of many small ones.
+    is_complex = positions.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_grad_enabled()
+    return (torch.complex(cos, sin),) if is_complex else (cos, sin)
 
 
-def apply_rotary_embedding(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates neighbouring pairs of features (the interleaved layout) in float32."""
-    if states.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_grad_enabled():
-        # The same as one product, where the calls of many small ones would take the time.
-        pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(states.dtype)
-    real, imaginary = states.float().unflatten(-1, (-1, 2)).unbind(-1)
+def apply_rotary_embedding(states: torch.Tensor, *embedding: torch.Tensor) -> torch.Tensor:
+    """Rotates neighbouring pairs of features (the interleaved layout) in float32, by what [`rotary_embedding`] returned."""
+    pairs = states.float().unflatten(-1, (-1, 2))
+    if len(embedding) == 1:
+        return torch.view_as_real(torch.view_as_complex(pairs) * embedding[0]).flatten(-2).to(states.dtype)
+    cos, sin = embedding
+    real, imaginary = pairs.unbind(-1)
     rotated = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
     return rotated.flatten(-2).to(states.dtype)

@@ -20,6 +20,7 @@ import torch
 from ..utils.checks import check_number
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .stages_moss_audio_tokenizer import transformer_stages
+from .windowed_attention import AttentionBlock, added_mask, attention_over_ring, plan_attention_blocks
 
 
 # Far more than any machine holds.
@@ -43,8 +44,11 @@ class ChunkPlaces:
         in_order (`bool`): whether attention needs the keys one after the other.
 
     Attributes:
-        is_in_place (`bool`): whether queries look at the ring itself; else at the last `window - 1` positions and the chunk, one
-            after the other.
+        is_in_place (`bool`): whether queries look at the ring itself; else at `num_past` positions and the chunk, one after the
+            other.
+        num_past (`int`): the last `window - 1` positions that were seen before; fewer where the host knows that there are no more.
+        is_real (`torch.BoolTensor` of shape `(batch_size, num_past + num_new)`, *optional*): of those one after the other, which
+            there are; by default all.
     """
 
     def __init__(
@@ -56,32 +60,77 @@ class ChunkPlaces:
         lengths: torch.Tensor | None,
         in_order: bool,
     ):
-        device = past_lengths.device
+        self.window, self.size, self.num_new = window, size, num_new
         # What the positions of the chunk that are not remembered write over is out of every later query's sight.
         self.is_in_place = not in_order and num_new <= size - (window - 1)
-        slots = torch.arange(size, device=device)
-        if self.is_in_place:
+        self.past_length, self.is_remembered = _known_lengths(past_lengths, lengths, num_new)
+        self.num_past = window - 1 if self.past_length is None else min(window - 1, self.past_length)
+        device = past_lengths.device
+        if self.past_length is None:
             new = past_lengths[:, None] + torch.arange(num_new, device=device)
-            self.slots = new % size
-            positions = _positions_in(slots, new[:, -1:], size)[:, None]
-            # Of shape (batch_size, num_new, size): which slots a query sees.
-            self.is_seen = (positions >= 0) & (positions <= new[..., None]) & (positions > new[..., None] - window)
+        else:
+            # A row a stream would be one and the same.
+            new = torch.arange(self.past_length, self.past_length + num_new, device=device)[None]
+        self.slots = new % size
+        if self.is_in_place:
+            self._new = new
             return
-        first = past_lengths[:, None] - (window - 1)
-        self.order = (first + torch.arange(window - 1, device=device)) % size
-        last = past_lengths + (num_new if lengths is None else lengths) - 1
-        # What is older than the window is not needed any more, so that anything may stand in its place.
-        self.kept = (_positions_in(slots, last[:, None], size) - first).clamp(min=0)
+        first = new[:, :1] - self.num_past
+        self.order = (first + torch.arange(self.num_past, device=device)) % size
+        self.is_real = None
+        if self.past_length is None:
+            self.is_real = first + torch.arange(self.num_past + num_new, device=device) >= 0
+        if not self.is_remembered:
+            last = past_lengths + (num_new if lengths is None else lengths) - 1
+            # What is older than the window is not needed any more, so that anything may stand in its place.
+            kept = _positions_in(torch.arange(size, device=device), last[:, None], size) - first
+            self.kept = kept.clamp(min=0)
 
     def update(self, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """Writes the keys or values of a chunk to a ring, and returns what its queries look at."""
         if self.is_in_place:
-            if len(past) == 1:
-                return past.index_copy_(2, self.slots[0], new)
-            return past.scatter_(2, self.slots[:, None, :, None].expand(new.shape), new)
+            return self._write(past, new)
         full = torch.cat([_select(past, self.order), new], dim=2)
-        past.copy_(_select(full.detach(), self.kept))
+        if self.is_remembered:
+            self._write(past, new.detach()[:, :, -self.size :])
+        else:
+            past.copy_(_select(full.detach(), self.kept))
         return full
+
+    def _write(self, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        slots = self.slots[:, -self.size :]
+        if len(slots) == 1:
+            return past.index_copy_(2, slots[0], new)
+        return past.scatter_(2, slots[:, None, :, None].expand(new.shape), new)
+
+    def attention_blocks(self, attn_implementation: str, dtype: torch.dtype) -> list[AttentionBlock]:
+        """What the queries of the chunk attend to; `dtype` is the type of the keys."""
+        device = self.slots.device
+        if not self.is_in_place:
+            return plan_attention_blocks(
+                self.num_new, self.window, attn_implementation, dtype, device, self.num_past, self.is_real
+            )
+        if self.past_length is not None:
+            last = self.past_length + self.num_new - 1
+            return attention_over_ring(self.num_new, self.window, self.size, last, attn_implementation, dtype)
+        positions = _positions_in(torch.arange(self.size, device=device), self._new[:, -1:], self.size)[:, None]
+        new = self._new[..., None]
+        is_seen = (positions >= 0) & (positions <= new) & (positions > new - self.window)
+        mask = added_mask(is_seen[:, None], attn_implementation, dtype)
+        return [AttentionBlock(slice(0, self.num_new), slice(0, self.size), mask)]
+
+
+def _known_lengths(past_lengths: torch.Tensor, lengths: torch.Tensor | None, num_new: int) -> tuple[int | None, bool]:
+    """
+    The number of positions that all streams have seen before, if it is one and costs no wait for a device; and whether the whole
+    chunk is then remembered.
+    """
+    if past_lengths.device.type != "cpu" or torch.compiler.is_compiling():
+        return None, False
+    past = set(past_lengths.tolist())
+    if len(past) > 1:
+        return None, False
+    return past.pop(), lengths is None or set(lengths.tolist()) == {num_new}
 
 
 def _positions_in(slots: torch.Tensor, last: torch.Tensor, size: int) -> torch.Tensor:
@@ -91,7 +140,7 @@ def _positions_in(slots: torch.Tensor, last: torch.Tensor, size: int) -> torch.T
 
 def _select(states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Positions `(batch_size, positions)` of states `(batch_size, num_heads, length, head_dim)`."""
-    if len(states) == 1:
+    if len(index) == 1:
         return states.index_select(2, index[0])
     return states.gather(2, index[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
 
@@ -133,6 +182,7 @@ class MossAudioTokenizerCache:
         check_number("batch_size", batch_size, 1, _MOST_STREAMS, is_whole=True)
         self.part = part
         self.batch_size = batch_size
+        self._config = config
         self.layer_shapes = self.expected_layer_shapes(config, part)
         self.num_frames = torch.zeros(batch_size, dtype=torch.long, device=device)
         self.keys = [
@@ -163,7 +213,8 @@ class MossAudioTokenizerCache:
         self, config: MossAudioTokenizerConfig, part: str, batch_size: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         """Raises a `ValueError` unless the cache was made for this model, half of the codec and number of sequences."""
-        if self.part != part or self.layer_shapes != self.expected_layer_shapes(config, part):
+        is_of_config = config is self._config or self.layer_shapes == self.expected_layer_shapes(config, part)
+        if self.part != part or not is_of_config:
             raise ValueError(
                 f"This cache belongs to another model or to the other half of the codec ({self.part}, "
                 f"{len(self.layer_shapes)} layers). Make one with `model.init_cache({part!r}, batch_size={batch_size})`."

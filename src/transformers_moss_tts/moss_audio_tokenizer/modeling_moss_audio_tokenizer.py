@@ -453,10 +453,11 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
     def _chunk_frames(self, chunk_duration: float | None, num_frames: int) -> int | None:
         """Frames a chunk, or `None` to run all at once."""
         if chunk_duration is None:
+            if torch.is_grad_enabled() or torch.compiler.is_compiling() or num_frames <= _MANY_WINDOWS:
+                return None
             window = int(context_duration(self.config) * self.config.frame_rate)
             # Beyond a few windows chunks are faster, and memory stays flat; a chunk's cache carries no gradient.
-            is_long = num_frames > _MANY_WINDOWS * window and not torch.is_grad_enabled()
-            return max(1, window) if is_long and not torch.compiler.is_compiling() else None
+            return max(1, window) if num_frames > _MANY_WINDOWS * window else None
         check_number("chunk_duration", chunk_duration, math.ulp(0), unit="seconds")
         frames = chunk_duration * self.config.frame_rate
         if not 1 <= frames < math.inf or abs(frames - round(frames)) > 1e-6:

@@ -23,13 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from ..modules.rotary import apply_rotary_embedding, rotary_embedding
 from .cache_moss_audio_tokenizer import ChunkPlaces, MossAudioTokenizerCache
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
-from .windowed_attention import (
-    AttentionBlock,
-    attention_over_ring,
-    needs_keys_in_order,
-    plan_attention_blocks,
-    windowed_attention,
-)
+from .windowed_attention import AttentionBlock, needs_keys_in_order, plan_attention_blocks, windowed_attention
 
 
 class MossAudioTokenizerLayerScale(nn.Module):
@@ -205,17 +199,14 @@ class MossAudioTokenizerTransformer(nn.Module):
     ) -> tuple[list[AttentionBlock], ChunkPlaces | None]:
         """Which keys the queries of all layers look at, and where the chunk of a stream is remembered."""
         num_queries, implementation = hidden_states.shape[1], self.config._attn_implementation
-        dtype, device = hidden_states.dtype, hidden_states.device
-        places = past_lengths = None
-        if cache is not None:
-            # Gradients do not go through buffers.
-            in_order = needs_keys_in_order(implementation) or torch.is_grad_enabled()
-            first = self.layers[0].self_attn.layer_idx
-            places = cache.places(first, self.window, self.steps_per_frame, num_queries, frame_lengths, in_order)
-            if places.is_in_place:
-                return attention_over_ring(places.is_seen, implementation, cache.dtype), places
-            past_lengths = (cache.num_frames * self.steps_per_frame).to(device)
-        return plan_attention_blocks(num_queries, self.window, implementation, dtype, device, past_lengths), places
+        if cache is None:
+            dtype, device = hidden_states.dtype, hidden_states.device
+            return plan_attention_blocks(num_queries, self.window, implementation, dtype, device), None
+        # Gradients do not go through buffers.
+        in_order = needs_keys_in_order(implementation) or torch.is_grad_enabled()
+        first = self.layers[0].self_attn.layer_idx
+        places = cache.places(first, self.window, self.steps_per_frame, num_queries, frame_lengths, in_order)
+        return places.attention_blocks(implementation, cache.dtype), places
 
 
 class MossAudioTokenizerProjectedTransformer(nn.Module):

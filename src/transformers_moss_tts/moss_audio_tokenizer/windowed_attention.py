@@ -15,6 +15,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -36,7 +37,8 @@ def plan_attention_blocks(
     attn_implementation: str,
     dtype: torch.dtype,
     device: torch.device,
-    past_lengths: torch.Tensor | None = None,
+    num_past: int = 0,
+    is_real: torch.Tensor | None = None,
 ) -> list[AttentionBlock]:
     """
     Cuts a causal attention, in which a query sees itself and the `window - 1` positions before it, into blocks of queries
@@ -49,15 +51,11 @@ def plan_attention_blocks(
             Positions that a query sees, itself included.
         attn_implementation (`str`):
             The model's attention implementation. Flash attention knows windows and takes everything as one block.
-        past_lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            Number of positions that each sequence has seen before. The keys then start with `window - 1` cached
-            positions, of which the last `past_lengths` (at most all) are real.
+        num_past (`int`, *optional*, defaults to 0):
+            Number of cached positions that the keys start with, at most `window - 1`.
+        is_real (`torch.BoolTensor` of shape `(batch_size, num_past + num_queries)`, *optional*):
+            Which positions there are; by default all.
     """
-    num_past = 0 if past_lengths is None else window - 1
-    is_real = None
-    if past_lengths is not None:
-        slots = torch.arange(num_past + num_queries, device=device)
-        is_real = slots >= num_past - past_lengths[:, None]
     if needs_keys_in_order(attn_implementation):
         return [AttentionBlock(slice(0, num_queries), slice(0, num_past + num_queries), is_real)]
 
@@ -68,16 +66,16 @@ def plan_attention_blocks(
         stop = min(start + size, num_queries)
         key = slice(max(0, num_past + start - window + 1), num_past + stop)
         shape = (stop - start, key.stop - key.start)
-        touches_past = key.start < num_past
-        if touches_past or shape not in masks:
+        is_own = is_real is not None and key.start < num_past
+        if is_own or shape not in masks:
             queries = torch.arange(num_past + start, num_past + stop, device=device)[:, None]
             distance = queries - torch.arange(key.start, key.stop, device=device)
             mask = ((distance >= 0) & (distance < window))[None, None]
-            if touches_past:
+            if is_own:
                 mask = mask & is_real[:, None, None, key]
             if attn_implementation == "eager":
                 mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
-            if touches_past:
+            if is_own:
                 blocks.append(AttentionBlock(slice(start, stop), key, mask))
                 continue
             masks[shape] = mask
@@ -90,21 +88,48 @@ def needs_keys_in_order(attn_implementation: str) -> bool:
     return is_flash_attention_requested(requested_attention_implementation=attn_implementation)
 
 
-def attention_over_ring(is_seen: torch.Tensor, attn_implementation: str, dtype: torch.dtype) -> list[AttentionBlock]:
+def attention_over_ring(
+    num_queries: int, window: int, size: int, last: int, attn_implementation: str, dtype: torch.dtype
+) -> list[AttentionBlock]:
     """
-    One block of queries that look at the slots of a ring.
+    One block of queries that look at the slots of a ring in which position `p` lies in slot `p` modulo its size, on a CPU.
 
     Args:
-        is_seen (`torch.BoolTensor` of shape `(batch_size, num_queries, num_slots)`): which slots each query sees.
+        num_queries (`int`): number of new positions, at most `size - window + 1`.
+        window (`int`): positions that a query sees, itself included.
+        size (`int`): number of slots.
+        last (`int`): position of the last query, in all sequences.
         attn_implementation (`str`): the model's attention implementation, not flash attention.
         dtype (`torch.dtype`): type of the queries.
     """
-    mask = is_seen[:, None]
-    if attn_implementation in ("eager", "sdpa"):
-        # Added to the scores; once here, and not in every layer.
-        least = torch.finfo(dtype).min if attn_implementation == "eager" else float("-inf")
-        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, least)
-    return [AttentionBlock(slice(0, mask.shape[2]), slice(0, mask.shape[3]), mask)]
+    # Slots that nothing was written to are left out.
+    num_slots, mask = min(size, last + 1), None
+    if num_queries > 1 or last >= window:
+        first = -last % size
+        masks = _masks_by_place(num_queries, window, size, attn_implementation, dtype)
+        mask = masks[..., first : first + num_slots]
+    return [AttentionBlock(slice(0, num_queries), slice(0, num_slots), mask)]
+
+
+@lru_cache(maxsize=64)
+def _masks_by_place(
+    num_queries: int, window: int, size: int, attn_implementation: str, dtype: torch.dtype
+) -> torch.Tensor:
+    """
+    Masks of a ring for every place of the last query, `(1, 1, num_queries, 2 * size)`: where it is position `last`, those of slots 0,
+    1 and so on are the columns from `-last % size` on.
+    """
+    age = -torch.arange(2 * size) % size
+    distance = age - torch.arange(num_queries - 1, -1, -1)[:, None]
+    return added_mask((distance >= 0) & (distance < window), attn_implementation, dtype)[None, None]
+
+
+def added_mask(is_seen: torch.Tensor, attn_implementation: str, dtype: torch.dtype) -> torch.Tensor:
+    """A mask as attention takes it; where it is added to the scores, it is so once here, and not in every layer."""
+    if attn_implementation not in ("eager", "sdpa"):
+        return is_seen
+    least = torch.finfo(dtype).min if attn_implementation == "eager" else float("-inf")
+    return torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device).masked_fill(~is_seen, least)
 
 
 def windowed_attention(
