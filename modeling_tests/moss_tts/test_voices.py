@@ -14,9 +14,11 @@
 """Voices that are kept: files, and every door that a reference goes through."""
 
 import copy
+import errno
 import json
 import os
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -286,3 +288,18 @@ def test_bad_places_of_files(voice, tmp_path):
             voice.save(path)
     with pytest.raises(ValueError, match="no voice"):
         Voice.load(tmp_path / "missing.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_voice(voice, tmp_path):
+    path = tmp_path / "anna.safetensors"
+    voice.save(path)
+    before = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(OSError, match=path.name) as caught:
+            voice.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

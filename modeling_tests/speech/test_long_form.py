@@ -13,6 +13,7 @@
 # limitations under the License.
 """Long texts and dialogues: what is said, how the voice is kept, and runs that stop."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -208,6 +209,54 @@ def test_a_run_that_was_killed_goes_on(model, processor, voice, whole, tmp_path)
         state.write(b'{"start": 12')
     speak_long(model, processor, TEXT, path, voice=voice, **OPTIONS)
     np.testing.assert_array_equal(soundfile.read(path)[0], whole[".wav"])
+
+
+def test_two_runs_do_not_write_one_file(model, processor, voice, tmp_path):
+    path = tmp_path / "a.wav"
+    held = "import sys, pathlib\nfrom transformers_moss_tts.speech.journal import writing_alone\n" + (
+        "with writing_alone(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", held, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="Another run is writing"):
+            speak_long(model, processor, "One.", path, voice=voice, **OPTIONS)
+        assert not path.exists()
+        other.kill()
+    # What a run that was killed leaves is no lock.
+    assert Path(f"{path}.lock").exists()
+    speak_long(model, processor, "One.", path, voice=voice, **OPTIONS)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def options_given(model, monkeypatch):
+    """What `generate` is called with."""
+    given, generate = [], model.generate
+    monkeypatch.setattr(model, "generate", lambda **options: given.append(options) or generate(**options))
+    return given
+
+
+@pytest.mark.parametrize("variant", [None, "MOSS-TTSD-v1.0"])
+def test_a_dialogue_takes_what_its_voices_agree_on(model, voice, prompts, options_given, tmp_path, variant):
+    processor = golden_processor(small_codec(), **({} if variant is None else {"variant": variant}))
+    kept = [
+        dataclasses.replace(voice, language="English", settings={"temperature": 0.5, "top_p": top_p})
+        for top_p in (0.8, 0.9)
+    ]
+    script = "[S1] One two. [S2] Three four."
+    options = OPTIONS | {"generate_kwargs": OPTIONS["generate_kwargs"] | {"audio_top_k": 7}}
+    speak_dialogue(model, processor, script, kept, tmp_path / "a.wav", **options)
+    assert all(options["audio_temperature"] == 0.5 and options["audio_top_k"] == 7 for options in options_given)
+    top_p = [options.get("audio_top_p") for options in options_given]
+    assert top_p == ([0.8, 0.9] if variant is None else [None])
+    if variant is None:
+        expected = processor(text="One two.", reference=kept[0].codes[0], language="English")
+    else:
+        pairs = [(item.codes[0], item.text) for item in kept]
+        expected = processor(script=script, voices=pairs, language="English")
+    assert torch.equal(prompts[0], expected["input_ids"])
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3"])

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import StoppingCriteria
 
-from transformers_moss_tts.speech import stream_speech, streaming
+from transformers_moss_tts.moss_tts.voice import CodecIdentity
+from transformers_moss_tts.speech import Voice, speak, stream_speech, streaming
 
 
 TEXT = "hello world"
@@ -283,3 +284,97 @@ def test_an_async_text(speakers):
     np.testing.assert_allclose(heard, np.concatenate(list(stream(speaker, iter(["One. Two."]))), axis=1), atol=1e-5)
     with pytest.raises(TypeError, match="`async for`"):
         next(stream(speaker, writer()))
+
+
+@pytest.fixture
+def spoken_with(speakers, monkeypatch):
+    """The speaker with the delay pattern, and what its processor and its generator are called with."""
+    speaker, calls = speakers["delay"], []
+    generate, call = speaker.model.generate, type(speaker.processor).__call__
+
+    def said(processor, *args, **fields):
+        calls.append(fields)
+        return call(processor, *args, **fields)
+
+    def generated(**options):
+        calls[-1] = calls[-1] | options
+        return generate(**options)
+
+    monkeypatch.setattr(type(speaker.processor), "__call__", said)
+    monkeypatch.setattr(speaker.model, "generate", generated)
+    return speaker, calls
+
+
+@pytest.fixture
+def kept_voice(speakers, tmp_path):
+    processor = speakers["delay"].processor
+    codes = torch.randint(0, 16, (9, processor.audio_tokenizer.config.num_quantizers))
+    voice = Voice(
+        (codes,), CodecIdentity.of(processor.audio_tokenizer), language="English", settings={"temperature": 0.5}
+    )
+    voice.save(tmp_path / "anna.safetensors")
+    return voice
+
+
+def say(speaker, **options):
+    return speak(speaker.model, speaker.processor, TEXT, guards=None, retries=0, **options)
+
+
+def hear(speaker, **options):
+    for _ in stream(speaker, **options):
+        pass
+
+
+def hear_pieces(speaker, **options):
+    for _ in stream(speaker, iter([TEXT]), **options):
+        pass
+
+
+@pytest.mark.parametrize("way", [say, hear, hear_pieces])
+def test_a_kept_voice_says_language_and_settings(spoken_with, kept_voice, tmp_path, way):
+    speaker, calls = spoken_with
+    way(speaker, reference=tmp_path / "anna.safetensors")
+    assert calls[-1]["language"] == "English" and calls[-1]["audio_temperature"] == 0.5
+    way(speaker, reference=kept_voice, language="German", generate_kwargs={"temperature": 0.7})
+    assert calls[-1]["language"] == "German" and calls[-1]["temperature"] == 0.7
+    assert "audio_temperature" not in calls[-1]
+
+
+def test_a_kept_voice_in_a_conversation_says_language_and_settings(spoken_with, kept_voice):
+    speaker, calls = spoken_with
+    user = speaker.processor.build_user_message(text=TEXT, reference=kept_voice)
+    list(stream(speaker, [[user]]))
+    assert calls[-1]["audio_temperature"] == 0.5 and user["language"] is None
+    expected = speaker.processor([[user | {"language": "English"}]])
+    torch.testing.assert_close(calls[0]["input_ids"], expected["input_ids"])
+
+
+def test_pauses_are_silent(speakers):
+    speaker = speakers["delay"]
+    plain = np.concatenate(list(stream(speaker, "hello")), axis=1)
+    rate = speaker.processor.audio_tokenizer.config.sampling_rate
+    for text in ("[pause 1.5s] hello [pause 500ms]", iter(["[pau", "se 1.5s] hel", "lo [pause 500ms]"])):
+        audio = np.concatenate(list(stream(speaker, text)), axis=1)
+        first, last = round(1.5 * rate), round(0.5 * rate)
+        assert not audio[:, :first].any() and not audio[:, -last:].any()
+        np.testing.assert_allclose(audio[:, first:-last], plain, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a [pause soon] b", {}, "is no pause"),
+        ("a [pause 9999s] b", {}, "too long"),
+        ("[pause 1s] ...", {}, "nothing to say"),
+        ("a [pause 1s] b", {"duration_seconds": 1.0}, "takes no duration_seconds"),
+    ],
+)
+def test_pauses_that_cannot_be_made(speakers, text, options, message):
+    with pytest.raises(ValueError, match=message):
+        list(stream(speakers["delay"], text, **options))
+
+
+def test_one_generation_has_no_pauses(speakers):
+    speaker = speakers["delay"]
+    with pytest.raises(ValueError, match="stream_speech"):
+        speak(speaker.model, speaker.processor, "a [pause 1s] b")

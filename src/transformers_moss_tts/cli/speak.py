@@ -30,7 +30,7 @@ from ..audio_io import save_audio
 from ..bundled_models import bundled_model
 from ..loading.checkpoints import GeneratorSettings, load_generator, read_settings
 from ..moss_tts.audio_codes import FRAME_RATE
-from ..moss_tts.voice import Voice, settings_of
+from ..moss_tts.voice import Voice, language_of, settings_of
 from ..speech.references import check_references
 from ..utils.devices import find_device, use_threads
 from ..utils.playing import play
@@ -73,7 +73,7 @@ def run(args: Namespace) -> None:
     find_device(args.device)
     settings = read_settings(name)
     voices = check_references(args.reference or [], settings.max_reference_duration)
-    language = args.language or next((voice.language for voice in voices if voice.language), None)
+    language = args.language or language_of(voices)
     # The turns of a script are said one by one where a model knows no dialogue.
     num_references = len(args.reference or []) if args.script is None else 0
     said = text if isinstance(text, str) and args.script is None else None
@@ -126,7 +126,7 @@ def run(args: Namespace) -> None:
 def _options(args: Namespace, voices: list[Voice]) -> dict[str, Any]:
     """Arguments of `generate`."""
     given = {name: value for name in ("seed", "max_new_tokens") if (value := getattr(args, name)) is not None}
-    return settings_of(voices) | given
+    return settings_of(voices, given)
 
 
 def _stream(

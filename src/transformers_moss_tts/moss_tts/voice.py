@@ -93,7 +93,8 @@ class Voice:
         texts (`tuple[str | None, ...]`, *optional*): transcript of each recording, `None` where it is not known.
         language (`str`, *optional*): name of the language, for example "English".
         settings (`dict[str, float]`, *optional*): sampling parameters of `generate` that suit the voice; what speaks with it
-            (the command, `speak_long`) takes them where the caller says nothing else.
+            (`stream_speech`, `speak`, `speak_long`, `speak_dialogue`, the command, the server) takes them, and the language, where the
+            caller says nothing else. Several voices count as far as they agree.
         licence (`str`, *optional*): licence of the recordings.
         consent (`str`, *optional*): note on whose voice it is and that they agree.
 
@@ -438,14 +439,28 @@ def _name_of_file(recording: Any) -> str:
     return (PurePath(path).stem if is_path else "") or "voice"
 
 
-def settings_of(voices: Iterable[Any]) -> dict[str, float]:
-    """Settings that voices agree on, among them items that are no voice and have none."""
+def settings_of(voices: Iterable[Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    Arguments of `generate`: settings that voices agree on, among items that are no voice and have none, and beside them the `options`
+    that a caller gave, which come first. Whoever gives a whole generation configuration gets no settings.
+    """
+    given = dict(options or {})
+    if given.get("generation_config") is not None:
+        return given
+    said = {AUDIO_NAMES.get(name, name) for name in given}
     found = [voice.settings for voice in map(as_voice, voices) if voice is not None]
-    return (
-        {}
-        if not found
-        else {name: value for name, value in found[0].items() if all(s.get(name) == value for s in found)}
-    )
+    return {name: value for name, value in _agreed(found).items() if name not in said} | given
 
 
-__all__ = ["HUB_FILE", "CodecIdentity", "Voice", "as_voice", "check_recording", "settings_of"]
+def language_of(voices: Iterable[Any]) -> str | None:
+    """The language that voices agree on, among items that are no voice and have none."""
+    found = [{"language": voice.language} for voice in map(as_voice, voices) if voice is not None]
+    return _agreed(found).get("language")
+
+
+def _agreed(values: list[Mapping[str, Any]]) -> dict[str, Any]:
+    first = values[0] if values else {}
+    return {name: value for name, value in first.items() if all(item.get(name) == value for item in values)}
+
+
+__all__ = ["HUB_FILE", "CodecIdentity", "Voice", "as_voice", "check_recording", "language_of", "settings_of"]

@@ -32,7 +32,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ..audio_io import AudioLimits
-from ..moss_tts.voice import Voice, settings_of
+from ..moss_tts.voice import Voice, language_of, settings_of
 from ..speech.durations import expected_duration
 from ..speech.engine import EngineFullError, SpeechEngine, SpeechJob
 from ..speech.passages import Passage, build_passage
@@ -183,13 +183,14 @@ class SpeechServer:
             reference = self._voice_of(request.voice)
         else:
             reference = self._checked_reference(request.ref_audio)
-        is_kept = isinstance(reference, Voice)
-        language = request.language or (reference.language if is_kept else None)
+        voices = [reference, *map(self._voice_of, (request.voices or {}).values())]
+        language = request.language or language_of(voices)
         fields = {"reference": reference, "language": language, "instruction": request.instructions}
         if request.speed != 1.0:
             fields["duration_seconds"] = expected_duration(request.input, language) / request.speed
-        settings = settings_of([reference]) if is_kept else {}
-        return {name: value for name, value in fields.items() if value is not None}, settings | request.sampling
+        return {name: value for name, value in fields.items() if value is not None}, settings_of(
+            voices, request.sampling
+        )
 
     def _make_job(self, request: SpeechRequest) -> SpeechJob:
         fields, options = self.fields_of(request)

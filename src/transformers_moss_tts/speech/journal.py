@@ -15,6 +15,7 @@
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 
 _FORMAT, _VERSION = "transformers-moss-tts long speech", 1
@@ -191,9 +193,32 @@ def unpack_codes(text: str, codebook_size: int) -> torch.LongTensor:
     return torch.from_numpy(codes.astype(np.int64))
 
 
+@contextlib.contextmanager
+def writing_alone(path: Path) -> Iterator[None]:
+    """
+    Holds the lock of an audio file, a file beside it. The system opens it again when a process ends, also one that is killed.
+
+    Raises:
+        ValueError: if another run holds it.
+        OSError: if the file cannot be written.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(f"Another run is writing {str(path)!r}: wait for its end, or give another name.") from error
+    try:
+        yield
+    finally:
+        # Windows removes no file that is open.
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
 def remove_state(path: str | os.PathLike) -> None:
     """Removes the state of an audio file."""
     journal_path(Path(path)).unlink(missing_ok=True)
 
 
-__all__ = ["Journal", "Record", "journal_path", "pack_codes", "remove_state", "unpack_codes"]
+__all__ = ["Journal", "Record", "journal_path", "pack_codes", "remove_state", "unpack_codes", "writing_alone"]

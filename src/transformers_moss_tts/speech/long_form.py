@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..moss_tts.voice import language_of
 from .durations import expected_duration
 from .growing_audio import check_output, spool_path
 from .guards import Guards
-from .journal import Journal, Record, remove_state
+from .journal import Journal, Record, remove_state, writing_alone
 from .modes import MODES, GivenVoice, identity_of
 from .passages import check_codec, check_generate_kwargs
 from .reader import Reader
@@ -123,8 +124,8 @@ def speak_long(
             Begin anew where there is the state of an earlier run.
 
     Raises:
-        ValueError: a text with nothing to say, a voice of another codec, an output that cannot be written, or the state of another
-            speech beside it.
+        ValueError: a text with nothing to say, a voice of another codec, an output that cannot be written or that another run is
+            writing, or the state of another speech beside it.
         OSError: if a file cannot be written, as on a full disk; what was said before is whole.
         RuntimeError: if no stretch has a sound.
 
@@ -142,6 +143,7 @@ def speak_long(
     if best_of > 1 and speaker_encoder is None:
         raise ValueError("`best_of` takes needs a `speaker_encoder`, which says whose voice is the likest.")
     voices = {} if voice is None else {None: GivenVoice.of(voice, processor)}
+    language = language or language_of(item.kept for item in voices.values())
     said = text_of(text)
     processor.abilities.check(processor.model_name, said, language, len(voices))
     stretches = plan_stretches(said, stretch_seconds, sentence_pause, paragraph_pause, language)
@@ -211,7 +213,13 @@ def speak_dialogue(
     assigned = assign_voices(turns, voices)
     processor.abilities.check(processor.model_name, " ".join(turn.text for turn in turns), language, 1)
     given: dict[str | None, GivenVoice] = {name: GivenVoice.of(voice, processor) for name, voice in assigned.items()}
-    stretches = [stretch for turn in turns for stretch in _stretches_of(turn, stretch_seconds, turn_pause, language)]
+    stretches = [
+        stretch
+        for turn in turns
+        for stretch in _stretches_of(
+            turn, stretch_seconds, turn_pause, language or language_of([given[turn.speaker].kept])
+        )
+    ]
     if processor.variant.has_dialogues:
         stretches = _grouped(stretches, stretch_seconds, turn_pause, language)
     reader = Reader(
@@ -245,6 +253,11 @@ def _read(
     for file in files:
         check_timings(file)
     _check_sources([path, *files], sources)
+    with writing_alone(path):
+        return _read_alone(reader, path, files, progress, restart)
+
+
+def _read_alone(reader: Reader, path: Path, files: Sequence[Path], progress: bool, restart: bool) -> LongSpeech:
     if restart:
         remove_state(path)
         spool_path(path).unlink(missing_ok=True)
@@ -301,7 +314,8 @@ def _digest(reader: Reader) -> str:
         "stretches": [dataclasses.astuple(stretch) for stretch in reader.stretches],
         "voices": {str(name): voice.codes.tolist() for name, voice in reader.voices.items()},
         "settings": {
-            str(name): [voice.said and voice.said.text, voice.settings] for name, voice in reader.voices.items()
+            str(name): [voice.said and voice.said.text, voice.kept and [voice.kept.settings, voice.kept.language]]
+            for name, voice in reader.voices.items()
         },
         "mode": [reader.mode, reader.language, reader.seed, reader.retries, reader.best_of],
         "encoder": reader.speaker_encoder is not None,

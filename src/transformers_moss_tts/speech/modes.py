@@ -14,7 +14,7 @@
 """How a stretch of a long speech keeps the voice: the prompts of the modes, and what is remembered of what was said."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature
 
 from ..moss_tts.dialogue import has_words
-from ..moss_tts.voice import CodecIdentity, as_voice
+from ..moss_tts.voice import CodecIdentity, Voice, as_voice
 from .edges import find_sound
 from .stretches import Stretch, join_texts
 
@@ -63,14 +63,12 @@ class GivenVoice:
     Args:
         codes (`torch.LongTensor` of shape `(frames, n_vq)`): codes of the reference.
         said ([`Said`], *optional*): its words, where they are known, with its codes but for the silence at their end.
-        language (`str`, *optional*): name of its language.
-        settings (`Mapping[str, float]`): sampling parameters that suit it.
+        kept ([`Voice`], *optional*): the voice, if it is one that is kept, with its language and its settings.
     """
 
     codes: torch.Tensor
     said: Said | None = None
-    language: str | None = None
-    settings: Mapping[str, float] = field(default_factory=dict)
+    kept: Voice | None = None
 
     @classmethod
     def of(cls, voice: Any, processor: Any) -> "GivenVoice":
@@ -95,7 +93,7 @@ class GivenVoice:
         texts = kept.texts[:num_recordings]
         text = words or (None if None in texts else join_texts(text.strip() for text in texts if text))
         (codes,) = processor.encode_audio([codes])
-        return cls(codes, _said(text, codes, processor), kept.language, kept.settings)
+        return cls(codes, _said(text, codes, processor), kept)
 
 
 @dataclass

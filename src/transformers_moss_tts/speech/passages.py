@@ -13,6 +13,7 @@
 # limitations under the License.
 """One generation that is decoded while it runs."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from transformers.generation import StoppingCriteria
 
 from transformers_moss_tts import MossTTSFrameStreamer, MossTTSGenerateOutput
 
+from ..moss_tts.dialogue import has_words
+from ..moss_tts.voice import language_of, settings_of
 from .durations import expected_duration
 from .guards import Guards, Watch
 
@@ -115,6 +118,49 @@ def check_generate_kwargs(generate_kwargs: Mapping[str, Any] | None) -> dict[str
             "One text is spoken at a time: leave `num_return_sequences` out, and call again for another take."
         )
     return given
+
+
+def with_voices(
+    text: Any, fields: Mapping[str, Any], options: dict[str, Any]
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """
+    Text and fields of the processor's call, and arguments of `generate`, with the language and the settings of kept voices among the
+    references where the caller says nothing else.
+    """
+    fields = dict(fields)
+    if isinstance(text, Mapping) and "input_ids" in text:
+        return text, fields, options
+    try:
+        message, is_of_conversation = _message_said(text, fields)
+    except (KeyError, IndexError, TypeError):
+        # The processor says what is wrong with it.
+        return text, fields, options
+    voices = [*_items(message.get("reference")), *map(_recording_of, _items(fields.get("voices")))]
+    options = settings_of(voices, options)
+    if (language := language_of(voices)) is None or message.get("language") is not None:
+        return text, fields, options
+    if not is_of_conversation:
+        return text, fields | {"language": language}, options
+    slot = "text" if fields.get("conversations") is None else "conversations"
+    conversation = _conversation_of(text if slot == "text" else fields[slot])
+    message = copy.copy(message)
+    message["language"] = language
+    last = _last_user(conversation)
+    conversation = [message if item is last else item for item in conversation]
+    if slot == "text":
+        return [conversation], fields, options
+    return text, fields | {slot: [conversation]}, options
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _recording_of(voice: Any) -> Any:
+    """The recording of a voice that may be a pair of it and its words."""
+    return voice[0] if has_words(voice) else voice
 
 
 class PassageDecoder(MossTTSFrameStreamer):
@@ -222,15 +268,22 @@ def derive_seed(seed: int, number: int) -> int:
 
 
 def _message_said(text: Any, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """The message that is spoken, and whether it is also that of the reply's beginning."""
+    """The message that is spoken, and whether it is of a conversation, so that its length is also that of the reply's beginning."""
     conversations = fields.get("conversations")
     if conversations is None and not isinstance(_only(text), str | None):
         conversations = text
     if conversations is None:
         return dict(fields) | {"text": text if fields.get("script") is None else fields["script"]}, False
+    return _last_user(_conversation_of(conversations)), True
+
+
+def _conversation_of(conversations: Any) -> list[Mapping[str, Any]]:
     conversation = conversations if isinstance(conversations, Mapping) else _only(conversations)
-    messages = [conversation] if isinstance(conversation, Mapping) else conversation
-    return [message for message in messages if message["role"] == "user"][-1], True
+    return [conversation] if isinstance(conversation, Mapping) else list(conversation)
+
+
+def _last_user(conversation: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return [message for message in conversation if message["role"] == "user"][-1]
 
 
 def _only(value: Any) -> Any:
@@ -238,4 +291,12 @@ def _only(value: Any) -> Any:
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
-__all__ = ["Passage", "PassageDecoder", "build_passage", "check_generate_kwargs", "derive_seed", "generate_passage"]
+__all__ = [
+    "Passage",
+    "PassageDecoder",
+    "build_passage",
+    "check_generate_kwargs",
+    "derive_seed",
+    "generate_passage",
+    "with_voices",
+]

@@ -24,6 +24,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..audio_io import load_audio
+from ..moss_tts.voice import Voice, language_of, settings_of
 from .durations import expected_duration
 from .edges import fade_ends, find_sound
 from .growing_audio import GrowingAudio, spool_path
@@ -150,7 +151,7 @@ class Reader:
             nothing = torch.zeros(0, self.processor.model_config.n_vq, dtype=torch.long)
             return Take(np.zeros((self.num_channels, 0), np.float32), nothing, 0, None, False)
         prompt = self._prompt(stretch, self.mode)
-        duration = expected_duration(stretch.text, self.language)
+        duration = expected_duration(stretch.text, self._language(stretch))
         takes: list[Take] = []
         while len(takes) < self.best_of + self.retries and sum(take.fault is None for take in takes) < self.best_of:
             if len(takes) == self.best_of + self.retries - 1 > 0 and prompt.goes_on and takes[-1].fault is not None:
@@ -168,11 +169,18 @@ class Reader:
     def _prompt(self, stretch: Stretch, mode: str) -> Prompt:
         if self.mode == "script":
             voices = {speaker: voice for speaker, voice in self.voices.items() if speaker is not None}
-            return build_script_prompt(self.processor, stretch, voices, self.language)
+            return build_script_prompt(self.processor, stretch, voices, self._language(stretch))
         speaker = stretch.speaker
         voice, memory = self.voices.get(speaker), self._memories.get(speaker, Memory())
-        language = self.language or (voice.language if voice else None)
-        return build_prompt(self.processor, mode, stretch.text, voice, memory, language)
+        return build_prompt(self.processor, mode, stretch.text, voice, memory, self._language(stretch))
+
+    def _kept_voices(self, stretch: Stretch) -> list[Voice | None]:
+        """The voices that are kept, of all who speak at once."""
+        given = self.voices.values() if self.mode == "script" else [self.voices.get(stretch.speaker)]
+        return [voice.kept for voice in given if voice is not None]
+
+    def _language(self, stretch: Stretch) -> str | None:
+        return self.language or language_of(self._kept_voices(stretch))
 
     def _generate(self, prompt: Prompt, stretch: Stretch, duration: float, seed: int, number: int) -> Take:
         passage = Passage(prompt.inputs, duration)
@@ -180,8 +188,7 @@ class Reader:
         chunks: list[np.ndarray] = []
         num_frames = max(1, round(_CHUNK_SECONDS * self.processor.frame_rate))
         decoder = PassageDecoder(self.model, self.processor, watch, chunks.append, lambda: num_frames)
-        voice = self.voices.get(stretch.speaker)
-        options = {**(voice.settings if voice else {}), **self.generate_kwargs, "seed": seed}
+        options = settings_of(self._kept_voices(stretch), self.generate_kwargs) | {"seed": seed}
         generate_passage(self.model, passage, decoder, options)
         codes = torch.cat(decoder.codes) if decoder.codes else torch.zeros(0, self.processor.model_config.n_vq).long()
         audio = np.concatenate(chunks, 1) if chunks else np.zeros((self.num_channels, 0), np.float32)
@@ -210,7 +217,11 @@ class Reader:
 
     def _write(self, audio: GrowingAudio, stretch: Stretch, take: Take) -> Record:
         start = audio.num_samples
-        cues = find_cues(stretch.sentences, take.audio, self.sampling_rate, self.language) if take.audio.size else []
+        cues = (
+            find_cues(stretch.sentences, take.audio, self.sampling_rate, self._language(stretch))
+            if take.audio.size
+            else []
+        )
         audio.append(fade_ends(take.audio, self.sampling_rate))
         end = audio.num_samples
         audio.append_silence(round(stretch.pause * self.sampling_rate))

@@ -33,8 +33,10 @@ from .passages import (
     check_generate_kwargs,
     derive_seed,
     generate_passage,
+    with_voices,
 )
 from .sentences import iterate_sentences
+from .stretches import has_pauses, split_pauses
 from .threads import end_at_exit
 
 
@@ -72,7 +74,8 @@ def stream_speech(
         text (`str`, `dict`, `list`, `BatchFeature` or `Iterable[str]`):
             What the processor's call takes for one utterance: a text, or a conversation; a prompt that it has made; or pieces of a
             text that is still being written, also an async iterable, which may block. These are spoken sentence by sentence, in the
-            voice of `reference` or else of the first of them, which the further ones clone.
+            voice of `reference` or else of the first of them, which the further ones clone. `[pause 1.5s]` is a silence; what stands
+            before and behind it is spoken in turn, in the same way.
         seed (`int`, *optional*):
             Seed of the sampling.
         guards ([`Guards`], *optional*):
@@ -101,9 +104,17 @@ def stream_speech(
     if return_tensors not in ("np", "pt"):
         raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
     check_codec(processor)
-    if given := [name for name in _WHOLE_TEXT_FIELDS if fields.get(name) is not None and _is_written(text)]:
-        raise ValueError(f"A text that comes in pieces takes no {', '.join(given)}: they are of one whole text.")
-    speaker = _Speaker(model, processor, seed, guards, check_generate_kwargs(generate_kwargs), fields)
+    in_pieces = _is_written(text) or has_pauses(text)
+    if given := [name for name in _WHOLE_TEXT_FIELDS if fields.get(name) is not None and in_pieces]:
+        raise ValueError(
+            f"A text that comes in pieces, or has pauses, takes no {', '.join(given)}: they are of one whole text."
+        )
+    options = check_generate_kwargs(generate_kwargs)
+    if in_pieces:
+        _, fields, options = with_voices(None, fields, options)
+    else:
+        text, fields, options = with_voices(text, fields, options)
+    speaker = _Speaker(model, processor, seed, guards, options, fields)
     return SpeechStream(speaker, text, return_tensors)
 
 
@@ -256,7 +267,9 @@ class _Speaker:
     def run(self, text: Text) -> None:
         try:
             if _is_written(text):
-                self._speak_sentences(text)
+                self._speak_pieces(iterate_sentences(text))
+            elif has_pauses(text):
+                self._speak_pieces([text])
             else:
                 self._speak(build_passage(self.processor, text, self.fields), 0)
         except BaseException as error:
@@ -264,20 +277,36 @@ class _Speaker:
         else:
             self.audio.end()
 
-    def _speak_sentences(self, pieces: Iterable[str]) -> None:
+    def _speak_pieces(self, pieces: Iterable[str]) -> None:
+        """Speaks texts one after the other, with the pauses in them."""
         beginning: list[torch.LongTensor] = []
         cache = self.codec.init_cache("decoder")
-        for number, sentence in enumerate(iterate_sentences(pieces)):
+        number, was_pause = 0, True
+        for part in _parts(pieces):
             if self.is_closed:
                 return
-            if self.clock.seconds:
-                self._emit(np.zeros((self.codec.config.num_channels, self._samples(_PAUSE)), dtype=np.float32))
+            if isinstance(part, float):
+                self._be_silent(part)
+                was_pause = True
+                continue
+            if not was_pause:
+                self._be_silent(_PAUSE)
+            was_pause = False
             fields = self.fields
             if beginning and fields.get("reference") is None:
                 fields = fields | {"reference": self._reference(beginning)}
-            codes = self._speak(build_passage(self.processor, sentence, fields), number, cache)
+            codes = self._speak(build_passage(self.processor, part, fields), number, cache)
             if codes is not None and sum(map(len, beginning)) < _BEGINNING * self.processor.frame_rate:
                 beginning.append(codes)
+            number += 1
+
+    def _be_silent(self, seconds: float) -> None:
+        # In pieces, so that a stream that is closed is not long about it.
+        for start in range(0, self._samples(seconds), self._samples(_LONGEST_CHUNK)):
+            if self.is_closed:
+                return
+            num_samples = min(self._samples(_LONGEST_CHUNK), self._samples(seconds) - start)
+            self._emit(np.zeros((self.codec.config.num_channels, num_samples), dtype=np.float32))
 
     def _reference(self, codes: list[torch.LongTensor]) -> torch.LongTensor:
         longest = int(self.processor.max_reference_duration * self.processor.frame_rate)
@@ -313,6 +342,18 @@ class _Speaker:
 
     def _samples(self, seconds: float) -> int:
         return round(seconds * self.codec.config.sampling_rate)
+
+
+def _parts(texts: Iterable[str]) -> Iterator[str | float]:
+    """What is said of texts, and the seconds of the pauses in them; a `ValueError` where there is nothing to say."""
+    first, has_words = None, False
+    for text in texts:
+        first = first or text
+        for part in split_pauses(text):
+            has_words = has_words or isinstance(part, str)
+            yield part
+    if first is not None and not has_words:
+        raise ValueError(f"There is nothing to say in {first[:60]!r}: it has no letter and no digit.")
 
 
 def _is_written(text: Text) -> bool:

@@ -97,6 +97,25 @@ def plan_stretches(
     return stretches
 
 
+def split_pauses(text: str) -> Iterator[str | float]:
+    """
+    Yields what is said of a text, and the seconds of each `[pause 1.5s]` in it. What has no letter and no digit is left out.
+
+    Raises:
+        ValueError: if a pause is none or too long.
+    """
+    for number, piece in enumerate(_PAUSE.split(text)):
+        if number % 2:
+            yield _pause_of(piece)
+        elif _has_words(piece):
+            yield piece.strip()
+
+
+def has_pauses(text: object) -> bool:
+    """Whether something is a text with a `[pause 1.5s]`."""
+    return isinstance(text, str) and _PAUSE.search(text) is not None
+
+
 def join_texts(texts: Iterable[str]) -> str:
     """Texts one behind the other, with a space between those of scripts that have some."""
     joined = ""
@@ -166,4 +185,4 @@ def _groups(sentences: Iterable[str], seconds: float, language: str | None) -> l
     return groups
 
 
-__all__ = ["LONGEST_PAUSE", "Stretch", "join_texts", "plan_stretches"]
+__all__ = ["LONGEST_PAUSE", "Stretch", "has_pauses", "join_texts", "plan_stretches", "split_pauses"]

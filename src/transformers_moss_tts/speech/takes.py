@@ -29,7 +29,9 @@ from .passages import (
     check_generate_kwargs,
     derive_seed,
     generate_passage,
+    with_voices,
 )
+from .stretches import has_pauses
 
 
 # Frames that are decoded at once, for the guards to look at.
@@ -134,7 +136,11 @@ def speak(
     """
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"`retries` must be a whole number, 0 or more, got {retries!r}.")
-    options = check_generate_kwargs(generate_kwargs)
+    text, fields, options = with_voices(text, fields, check_generate_kwargs(generate_kwargs))
+    if has_pauses(text):
+        raise ValueError(
+            "One generation has no pauses of a given length: speak a text with [pause 1.5s] with `stream_speech` or `speak_long`."
+        )
     judge = None if scorer is None else Judge(scorer, processor, text, fields)
     passage = build_passage(processor, text, fields)
     if seed is None:
