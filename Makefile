@@ -36,7 +36,7 @@ ONE_CORE := OMP_NUM_THREADS=1
 
 # And the rest, in the same place.
 .venv/installed: .venv/demo
-	@echo 'Installing into .venv what tests, training and evaluation need, 70 packages more, 1.4 GB:'
+	@echo 'Installing into .venv what tests, training, evaluation and serving need, 130 packages more, 2 GB:'
 	$(call install,$(BIN),constraints.txt,.[$(ALL)])
 	touch $@
 
