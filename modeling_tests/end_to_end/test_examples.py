@@ -108,7 +108,7 @@ def test_a_long_text_is_spoken_in_the_voice_of_its_beginning(run, generator, tmp
 def test_the_memory_of_a_long_speech_is_drawn(run, tmp_path):
     said = run("benchmarks/long_speech.py", "--minutes", 0.1, "--output", tmp_path / "long")
     assert re.search(r"[\d.]+ MB after the first stretch, [\d.]+ MB after [\d.]+ minutes", said)
-    assert {"memory.png", "memory.json", "speech.mp3"} == {path.name for path in (tmp_path / "long").iterdir()}
+    assert {"memory.png", "memory.jsonl", "speech.mp3"} == {path.name for path in (tmp_path / "long").iterdir()}
 
 
 def test_a_voice_is_kept_and_used(run, generator, tmp_path):

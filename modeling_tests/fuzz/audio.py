@@ -300,7 +300,11 @@ def _levels(draw) -> Case:
 def _limits(draw) -> Case:
     name, value = draw(st.sampled_from(list(_LIMITS))), draw(st.one_of(numbers, anything))
     is_whole = _LIMITS[name]
-    nonsense = not isinstance(value, bool) if is_whole is None else not is_number(value, 1e-9, is_whole=is_whole)
+    nonsense = (
+        not isinstance(value, bool)
+        if is_whole is None
+        else not is_number(value, 1 if is_whole else 5e-324, is_whole=is_whole)
+    )
 
     def call():
         limits = AudioLimits(**{name: value})

@@ -309,7 +309,7 @@ def _of_data_uri(header: str, data: str) -> bytes:
     try:
         return base64.b64decode(b"".join(content.split()), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"The data URI is not valid base64: {error}.") from error
+        raise ValueError(f"The audio is a data URI that is not valid base64: {error}.") from error
 
 
 def _existing(path: str | os.PathLike) -> Path:
