@@ -28,10 +28,10 @@ import pyarrow as pa
 
 from ..audio_io import is_remote, save_audio
 from ..loading.checkpoints import GeneratorSettings, load_generator
-from ..moss_tts.voice import as_voice, settings_of
+from ..moss_tts.voice import as_voice
 from ..speech import expected_duration, speak_long
 from ..speech.engine import SpeechEngine, SpeechJob
-from ..speech.passages import build_passage, derive_seed
+from ..speech.passages import build_passage, derive_seed, with_voices
 from ..speech.references import check_references
 from ..speech.takes import FAULTS
 from ..utils.devices import use_threads
@@ -214,16 +214,15 @@ class SpeakingWorker:
 
     def _submitted(self, line: dict[str, Any], number: int) -> SpeechJob | str:
         """The job of a line in the engine's queue, or what is wrong with the line."""
-        voice = as_voice(line["reference"])
         fields = {name: line[name] for name in _FIELDS if line[name] is not None}
-        if voice is not None:
-            fields = {"reference": voice} | ({"language": voice.language} if voice.language else {}) | fields
+        if (voice := as_voice(line["reference"])) is not None:
             fields["reference"] = voice
+        text, fields, options = with_voices(line["text"], fields, {})
         try:
-            passage = build_passage(self.processor, line["text"], fields)
+            passage = build_passage(self.processor, text, fields)
         except (OSError, ValueError, TypeError) as error:
             return str(error)
-        seed, options = derive_seed(line["seed"], number), settings_of([voice] if voice else [])
+        seed = derive_seed(line["seed"], number)
         job = SpeechJob(passage, seed, options, self.max_new_tokens, is_streamed=False, timeout=_FOREVER)
         self.engine.submit(job)
         return job
