@@ -194,7 +194,7 @@ def test_fewer_codebooks_of_a_whole_prompt(tensors, model):
     assert torch.equal(outputs.audio_codes[0], tensors["generate.clone_few"][0, :, :3])
 
 
-def sample_in_order_of_tokens(logits, temperature, top_k=None, top_p=None, generator=None):
+def sample_in_order_of_tokens(logits, temperature, top_k=None, top_p=None, uniforms=None, keeps_ties=False):
     """As [`sample_tokens`], but drawn from all tokens in their order, as the reference does it."""
     scores = logits / temperature
     scores = scores.masked_fill(scores < scores.topk(min(top_k, scores.shape[-1])).values[..., -1:], float("-inf"))
@@ -220,7 +220,7 @@ def test_sampled_generation(cases, tensors, model, monkeypatch, name):
         assert torch.equal(codes, expected[:length])
 
 
-@pytest.mark.parametrize("name", ["library", "apps", "narrow", "wide"])
+@pytest.mark.parametrize("name", ["library", "apps", "tie", "narrow", "wide"])
 def test_sampling(cases, tensors, monkeypatch, name):
     options = dict(cases["sampling"][name])
     logits, history = tensors["sampling.logits"], tensors["sampling.history"].clamp(min=0)
@@ -233,8 +233,8 @@ def test_sampling(cases, tensors, monkeypatch, name):
         return torch.full((len(probabilities), 1), len(drawn) - 1)
 
     monkeypatch.setattr(torch, "multinomial", draw)
-    num_kept = min(options["top_k"] or 32, 32)
-    tokens = torch.stack([sampling.sample_tokens(logits, **options) for _ in range(num_kept)], dim=1)
+    options["keeps_ties"] = MossTTSNanoModel.keeps_ties
+    tokens = torch.stack([sampling.sample_tokens(logits, **options) for _ in range(32)], dim=1)
     probabilities = torch.zeros(3, 32).scatter(1, tokens, drawn[0])
     torch.testing.assert_close(probabilities, tensors[f"sampling.probs.{name}"], **CLOSE)
 

@@ -37,6 +37,8 @@ class FrameGenerationMixin(MossTTSGenerationMixin):
     # code is taken.
     penalizes_prompt: bool = False
     penalizes_greedy: bool = True
+    # Whether top-k keeps too what scores as much as the last that it keeps.
+    keeps_ties: bool = False
     # Whether the step that ends the audio has codes, which mean nothing, or pads.
     end_step_has_codes: bool = False
 
@@ -105,7 +107,7 @@ class LocalTransformerSampler(FrameSampler):
         self.candidates = None if candidates is None else input_ids.new_tensor(candidates)
         self.keeps_scores = generation_config.output_logits
         history = input_ids if model.penalizes_prompt else input_ids[:, :0]
-        self.tokens = StepSampler(config, generation_config, history, list(range(config.n_vq)))
+        self.tokens = StepSampler(config, generation_config, history, list(range(config.n_vq)), model.keeps_ties)
         is_greedy = not generation_config.do_sample or generation_config.audio_temperature == 0
         if is_greedy and not model.penalizes_greedy:
             self.tokens.forget()

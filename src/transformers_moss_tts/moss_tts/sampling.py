@@ -23,6 +23,7 @@ def sample_tokens(
     top_k: int | None = None,
     top_p: float | None = None,
     uniforms: torch.Tensor | None = None,
+    keeps_ties: bool = False,
 ) -> torch.LongTensor:
     """
     Samples a token from each of the scores `(..., num_tokens)`, returned with shape `(...)`.
@@ -35,11 +36,16 @@ def sample_tokens(
             crosses it included; `None` or 1 keeps all.
         uniforms (`torch.FloatTensor` of shape `(...)`, *optional*): the random numbers, from 0 to below 1, that choose among the
             kept tokens; those of PyTorch's global generator by default.
+        keeps_ties (`bool`, *optional*, defaults to `False`): whether `top_k` keeps too what scores as much as the last that it
+            keeps, which is common among scores of 16 bits.
     """
     if temperature == 0:
         return logits.argmax(-1)
-    num_kept = min(top_k or logits.shape[-1], logits.shape[-1])
-    scores, tokens = (logits.float() / temperature).topk(num_kept)
+    num_tokens = logits.shape[-1]
+    num_kept = min(top_k or num_tokens, num_tokens)
+    scores, tokens = (logits.float() / temperature).topk(num_tokens if keeps_ties else num_kept)
+    if num_kept < scores.shape[-1]:
+        scores = scores.masked_fill(scores < scores[..., num_kept - 1, None], float("-inf"))
     probabilities = scores.softmax(-1)
     if top_p is not None and top_p < 1:
         before = probabilities.cumsum(-1)[..., :-1]
@@ -119,10 +125,19 @@ class StepSampler:
         generation_config (`GenerationConfig`): the parameters.
         history (`torch.LongTensor` of shape `(batch_size, length, 1 + n_vq)`): what a repetition penalty looks at.
         groups (`list[int]`): the history that each codebook looks at, see [`TokenHistory`].
+        keeps_ties (`bool`, *optional*, defaults to `False`): what top-k does with equal scores, see [`sample_tokens`].
     """
 
-    def __init__(self, config, generation_config: GenerationConfig, history: torch.LongTensor, groups: list[int]):
+    def __init__(
+        self,
+        config,
+        generation_config: GenerationConfig,
+        history: torch.LongTensor,
+        groups: list[int],
+        keeps_ties: bool = False,
+    ):
         self.parameters = generation_config
+        self.keeps_ties = keeps_ties
         self.num_streams = 1 + config.n_vq
         seeds = [] if generation_config.seed is None else sequence_seeds(generation_config.seed, len(history))
         self.generators = [torch.Generator(history.device).manual_seed(seed) for seed in seeds]
@@ -145,7 +160,7 @@ class StepSampler:
             logits = self.text_history.penalize(logits[:, None], self.text_penalty)[:, 0]
         temperature = parameters.text_temperature if parameters.do_sample else 0
         uniforms = None if self.uniforms is None else self.uniforms[:, 0]
-        token = sample_tokens(logits, temperature, parameters.text_top_k, parameters.text_top_p, uniforms)
+        token = self._sample(logits, temperature, parameters.text_top_k, parameters.text_top_p, uniforms)
         return token if candidates is None or logits.shape[-1] != len(candidates) else candidates[token]
 
     def sample_codes(self, logits: torch.Tensor, codebooks: slice = slice(None)) -> torch.LongTensor:
@@ -156,7 +171,10 @@ class StepSampler:
         temperature = parameters.audio_temperature if parameters.do_sample else 0
         first = 1 + (codebooks.start or 0)
         uniforms = None if self.uniforms is None else self.uniforms[:, first : first + logits.shape[1]]
-        return sample_tokens(logits, temperature, parameters.audio_top_k, parameters.audio_top_p, uniforms)
+        return self._sample(logits, temperature, parameters.audio_top_k, parameters.audio_top_p, uniforms)
+
+    def _sample(self, *arguments) -> torch.LongTensor:
+        return sample_tokens(*arguments, keeps_ties=self.keeps_ties)
 
     def remember(self, step: torch.LongTensor) -> None:
         """Adds a step `(batch_size, 1 + n_vq)` to the history and goes on to the next step's random numbers."""

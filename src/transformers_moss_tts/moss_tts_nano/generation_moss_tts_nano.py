@@ -28,6 +28,7 @@ class MossTTSNanoGenerationMixin(FrameGenerationMixin):
     """
 
     default_variant: ClassVar[str] = "MOSS-TTS-Nano"
+    keeps_ties: ClassVar[bool] = True
     other_parameters: ClassVar[dict[str, Any]] = {"seed": None, "n_vq_for_inference": None}
 
 
