@@ -11,6 +11,7 @@ import json
 import runpy
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import matplotlib
 
@@ -63,10 +64,9 @@ def main() -> None:
             notes.write(json.dumps([round(record.num_samples / rate / 60, 3), round(now, 1), round(peak, 1)]) + "\n")
             notes.flush()
 
-        Journal.append = noted
-        speak_long(
-            model, processor, text, args.output / "speech.mp3", voice=VOICE, guards=guards, stretch_seconds=6, seed=0
-        )
+        output, options = args.output / "speech.mp3", {"guards": guards, "stretch_seconds": 6, "seed": 0}
+        with patch.object(Journal, "append", noted):
+            speak_long(model, processor, text, output, voice=VOICE, **options)
     draw(args.output)
 
 

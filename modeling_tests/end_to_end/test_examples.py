@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoModelForTextToWaveform, AutoTokenizer, G
 from transformers_moss_tts import MossTTSLocalModel, MossTTSLocalProcessor
 from transformers_moss_tts.loading.remote_code import RemoteCodeMixin
 from transformers_moss_tts.speech import Voice
+from transformers_moss_tts.speech.journal import Journal
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -109,6 +110,8 @@ def test_the_memory_of_a_long_speech_is_drawn(run, tmp_path):
     said = run("benchmarks/long_speech.py", "--minutes", 0.1, "--output", tmp_path / "long")
     assert re.search(r"[\d.]+ MB after the first stretch, [\d.]+ MB after [\d.]+ minutes", said)
     assert {"memory.png", "memory.jsonl", "speech.mp3"} == {path.name for path in (tmp_path / "long").iterdir()}
+    # What it measures with ends with it: the note would be written to a closed file.
+    assert Journal.append.__qualname__ == "Journal.append"
 
 
 def test_a_voice_is_kept_and_used(run, generator, tmp_path):
