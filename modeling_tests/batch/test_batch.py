@@ -65,11 +65,14 @@ def test_a_corpus_is_read_aloud(tmp_path):
         {"text": "The old clock on the wall has stopped.", "id": "clock", "seed": 3, "chapter": 1},
         {"text": "Hello there.", "reference": str(REFERENCE)},
         {"text": "Good morning.", "language": "English"},
+        {"text": "One. [pause 1.5s] Two.", "reference": str(REFERENCE)},
     ]
     outcome = read_aloud(table_of(tmp_path, lines), tmp_path / "out")
     records = records_of(tmp_path / "out")
     assert outcome.problems == [] and [record["text"] for record in records] == [line["text"] for line in lines]
-    assert [record["id"] for record in records] == ["clock", "000001", "000002"] and records[0]["chapter"] == 1
+    assert [record["id"] for record in records] == ["clock", "000001", "000002", "000003"] and records[0][
+        "chapter"
+    ] == 1
     model, processor = load_generator(MODEL)
     for record in records:
         fields = {name: record[name] for name in ("reference", "language") if name in record}
@@ -78,7 +81,7 @@ def test_a_corpus_is_read_aloud(tmp_path):
         assert rate == 24000 and record["duration"] == pytest.approx(len(audio) / rate)
         np.testing.assert_allclose(audio, spoken.audio[0], atol=1e-3)
     # What is made is a table of recordings.
-    assert len(load_table(str(tmp_path / "out"))) == 3
+    assert len(load_table(str(tmp_path / "out"))) == 4
 
 
 def test_a_long_text_is_said_piece_by_piece(tmp_path, monkeypatch):
@@ -154,6 +157,8 @@ def test_recordings_are_encoded(tmp_path, monkeypatch):
     [
         ("no column `text`", [{"words": "Hello."}], []),
         ("line 2: `text` must be a text", [{"text": "Hello."}, {"text": " "}], []),
+        ("line 1: There is nothing to say", [{"text": "[pause 1s] ..."}], []),
+        ("line 1: '[pause soon]' is no pause", [{"text": "Hello. [pause soon]"}], []),
         ("line 1: `id` must be", [{"text": "Hello.", "id": "../x"}], []),
         ("line 2: there is another line with the `id`", [{"text": "a", "id": "A"}, {"text": "b", "id": "a"}], []),
         ("2 of 2 lines", [{"text": "Hello.", "reference": "no.wav"}] * 2, []),

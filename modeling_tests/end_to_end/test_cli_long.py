@@ -52,6 +52,16 @@ def test_a_text_with_pauses_is_said_piece_by_piece(folder, capsys):
     np.testing.assert_array_equal(soundfile.read("again.flac")[0], soundfile.read("new/story.flac")[0])
 
 
+def test_a_length_is_asked_for_with_the_pauses(folder):
+    arguments = ["One. [pause 1s] Two. [pause 500ms]", "--duration", "3", *COMMON]
+    assert (
+        cli.main([*arguments, "-o", "short.wav"]) == 0 and cli.main([*arguments, "--stream", "-o", "stream.wav"]) == 0
+    )
+    for name in ("short.wav", "stream.wav"):
+        audio, rate = soundfile.read(name)
+        assert len(audio) > 1.5 * rate and not audio[-rate // 2 :].any()
+
+
 def test_a_script_has_a_voice_for_each_speaker(folder, capsys):
     arguments = ["--script", "play.txt", "-o", "play.wav", "--timings", "play.vtt", *COMMON]
     assert cli.main([*arguments, "--reference", "anna.wav"]) == 2
@@ -77,6 +87,7 @@ MISTAKES = {
     "mode of two voices": (["Hi.", "--mode", "clone", *["--reference", "anna.wav"] * 2], "`--mode` is of one voice"),
     "timings of no kind": (["Hi.", "--timings", "a.txt"], "`--timings` must end with one of .srt, .vtt, .json"),
     "only marks": (["... [pause 1s]"], "no letter and no digit"),
+    "a pause longer than all": (["Hi. [pause 3s] Ho.", "--duration", "2"], "2 s are asked for, and the pauses"),
     "a pause that is none": (["Hi. [pause soon]"], "is no pause"),
 }
 

@@ -64,6 +64,7 @@ def test_requests_at_once_get_what_they_get_alone(golden_folder, name):
     requests[1] |= {"stream": True}
     requests[2] |= {"max_new_tokens": 20}
     requests[3] |= {"audio_temperature": 0.9}
+    requests[4] |= {"input": "hello [pause 200ms] there [pause 0.3s] world", "stream": True}
     with running(speaker, max_batch_size=4) as server:
         with ThreadPoolExecutor(len(requests)) as pool:
             together = list(pool.map(lambda fields: speak(server, **fields), requests))
@@ -124,6 +125,12 @@ def test_the_client_of_openai(server):
         (400, "input", "nothing to say", {"input": "  "}),
         (400, "input", "at most 4096", {"input": "a" * 4097}),
         (400, "input", "string", {"input": 3}),
+        (400, None, "nothing to say", {"input": "... !"}),
+        (400, None, "nothing to say", {"input": "[pause 1s]"}),
+        (400, "input", "is no pause", {"input": "a [pause] b"}),
+        (400, "input", "at most 600 s", {"input": "a [pause 999s] b"}),
+        (400, "input", "take 130 s; at most 120 s", {"input": "a [pause 70s] b [pause 60s] c"}),
+        (400, "ref_text", "without pauses", {"ref_audio": data_uri(wav()), "ref_text": "a [pause 1s] b"}),
         (404, "model", "There is no model 'tts-1'", {"model": "tts-1"}),
         (400, "voice", "There is no voice '../x'", {"voice": "../x"}),
         (400, "speed", "greater than or equal to 0.25", {"speed": 0.1}),
@@ -153,6 +160,23 @@ def test_errors_have_the_shape_of_openai(server, status, param, message, fields)
 def test_a_body_that_is_no_json(server):
     response = server.client.post("/v1/audio/speech", content=b"{", headers={"Content-Type": "application/json"})
     assert response.status_code == 400 and "JSON" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream_format": "sse"}, {"stream": True}])
+def test_pauses_are_silent(server, fields):
+    response = speak(server, input="[pause 500ms] hello [pause 1.5s] world", **fields)
+    content = response.content
+    if fields.get("stream_format"):
+        events = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n") if line]
+        content = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+        num_samples = len(content) // 2 - 2 * 24000
+        assert events[-1]["usage"]["output_tokens"] * 1920 == num_samples
+    audio = np.frombuffer(content, "<i2")
+    first = np.frombuffer(speak(server, input="hello").content, "<i2")
+    assert not audio[:12000].any()
+    np.testing.assert_allclose(audio[12000:][: len(first)], first, atol=2)
+    behind = audio[12000 + len(first) :]
+    assert not behind[:36000].any() and behind[36000:].any()
 
 
 def test_references(server):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import numpy as np
 import pytest
 import websockets.sync.client as websockets
 from websockets.exceptions import ConnectionClosedError
@@ -35,6 +36,15 @@ def test_pieces_become_sentences_and_speech(server):
     assert talk(server, {"seed": 1}, ["hello world. hello", " again"])[1] == audio
 
 
+def test_pauses_are_silent(server):
+    audio = np.frombuffer(talk(server, {"seed": 1}, ["[pause 50", "0ms] hello. [pause 1s] wor", "ld"])[1], "<i2")
+    first = np.frombuffer(talk(server, {"seed": 1}, ["hello."])[1], "<i2")
+    assert not audio[:12000].any()
+    np.testing.assert_allclose(audio[12000:][: len(first)], first, atol=2)
+    behind = audio[12000 + len(first) :]
+    assert not behind[:24000].any() and behind[24000:].any()
+
+
 @pytest.mark.parametrize(
     "message,config,pieces",
     [
@@ -42,6 +52,9 @@ def test_pieces_become_sentences_and_speech(server):
         ("data URI", {"ref_audio": "/etc/passwd"}, ["hello"]),
         ("colour", {"colour": "blue"}, ["hello"]),
         ("more than 4096 characters", {}, ["a" * 4000, "a" * 4000]),
+        ("is no pause", {}, ["a [pau", "se soon] b"]),
+        ("take 140 s; at most 120 s", {}, ["a [pause 70s]", " b [pause 70", "s] c"]),
+        ("othing to say", {}, ["[pause 1s]", " ..."]),
         ("audio_temperature", {"audio_temperature": -1.0}, ["hello"]),
     ],
 )

@@ -347,34 +347,3 @@ def test_a_kept_voice_in_a_conversation_says_language_and_settings(spoken_with, 
     assert calls[-1]["audio_temperature"] == 0.5 and user["language"] is None
     expected = speaker.processor([[user | {"language": "English"}]])
     torch.testing.assert_close(calls[0]["input_ids"], expected["input_ids"])
-
-
-def test_pauses_are_silent(speakers):
-    speaker = speakers["delay"]
-    plain = np.concatenate(list(stream(speaker, "hello")), axis=1)
-    rate = speaker.processor.audio_tokenizer.config.sampling_rate
-    for text in ("[pause 1.5s] hello [pause 500ms]", iter(["[pau", "se 1.5s] hel", "lo [pause 500ms]"])):
-        audio = np.concatenate(list(stream(speaker, text)), axis=1)
-        first, last = round(1.5 * rate), round(0.5 * rate)
-        assert not audio[:, :first].any() and not audio[:, -last:].any()
-        np.testing.assert_allclose(audio[:, first:-last], plain, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        ("a [pause soon] b", {}, "is no pause"),
-        ("a [pause 9999s] b", {}, "too long"),
-        ("[pause 1s] ...", {}, "nothing to say"),
-        ("a [pause 1s] b", {"duration_seconds": 1.0}, "takes no duration_seconds"),
-    ],
-)
-def test_pauses_that_cannot_be_made(speakers, text, options, message):
-    with pytest.raises(ValueError, match=message):
-        list(stream(speakers["delay"], text, **options))
-
-
-def test_one_generation_has_no_pauses(speakers):
-    speaker = speakers["delay"]
-    with pytest.raises(ValueError, match="stream_speech"):
-        speak(speaker.model, speaker.processor, "a [pause 1s] b")

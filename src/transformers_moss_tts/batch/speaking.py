@@ -31,8 +31,10 @@ from ..loading.checkpoints import GeneratorSettings, load_generator
 from ..moss_tts.voice import as_voice
 from ..speech import expected_duration, speak_long
 from ..speech.engine import SpeechEngine, SpeechJob
-from ..speech.passages import build_passage, derive_seed, with_voices
+from ..speech.narration import Narration
+from ..speech.passages import derive_seed, with_voices
 from ..speech.references import check_references
+from ..speech.stretches import check_words, total_pause
 from ..speech.takes import FAULTS
 from ..utils.devices import use_threads
 
@@ -147,6 +149,8 @@ def _problem_of(fields: dict[str, Any], settings: GeneratorSettings, references:
     except TypeError as error:
         return f"its columns must be texts and numbers: {error}."
     try:
+        check_words(text)
+        total_pause(text)
         settings.abilities.check(settings.name, text, fields.get("language"), int(reference is not None))
     except ValueError as error:
         return str(error)
@@ -218,12 +222,12 @@ class SpeakingWorker:
         if (voice := as_voice(line["reference"])) is not None:
             fields["reference"] = voice
         text, fields, options = with_voices(line["text"], fields, {})
+        seed = derive_seed(line["seed"], number)
         try:
-            passage = build_passage(self.processor, text, fields)
+            narration = Narration(self.processor, text, fields)
+            job = SpeechJob(narration, seed, options, self.max_new_tokens, is_streamed=False, timeout=_FOREVER)
         except (OSError, ValueError, TypeError) as error:
             return str(error)
-        seed = derive_seed(line["seed"], number)
-        job = SpeechJob(passage, seed, options, self.max_new_tokens, is_streamed=False, timeout=_FOREVER)
         self.engine.submit(job)
         return job
 

@@ -18,6 +18,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..speech import expected_duration, speak_dialogue, speak_long
+from ..speech.stretches import has_pauses
 from ..utils.speed import describe_speed
 from ..utils.text_files import read_text
 
@@ -33,7 +34,7 @@ def is_long(args: Namespace, text: str) -> bool:
     is_dialogue = len(args.reference or []) > 1 or "[S1]" in text
     if args.duration is not None or is_dialogue:
         return False
-    return "[pause" in text.lower() or expected_duration(text, args.language) > _LONG
+    return has_pauses(text) or expected_duration(text, args.language) > _LONG
 
 
 def run_long(args: Namespace, text: str, model: Any, processor: Any) -> None:

@@ -31,7 +31,9 @@ from ..bundled_models import bundled_model
 from ..loading.checkpoints import GeneratorSettings, load_generator, read_settings
 from ..moss_tts.audio_codes import FRAME_RATE
 from ..moss_tts.voice import Voice, language_of, settings_of
+from ..speech import speak
 from ..speech.references import check_references
+from ..speech.stretches import check_words, has_pauses, total_pause
 from ..utils.devices import find_device, use_threads
 from ..utils.playing import play
 from ..utils.speed import describe_speed
@@ -70,6 +72,9 @@ def run(args: Namespace) -> None:
     name = args.model or bundled_model()
     text: Any = _written_text() if args.stream and args.text is None and args.text_file in (None, "-") else _text(args)
     # All mistakes are known before the model is loaded, which may take minutes.
+    if isinstance(text, str):
+        check_words(text)
+        total_pause(text)
     find_device(args.device)
     settings = read_settings(name)
     voices = check_references(args.reference or [], settings.max_reference_duration)
@@ -81,8 +86,8 @@ def run(args: Namespace) -> None:
     _check_duration(args, settings)
     model, processor = load_generator(name, args.device)
     use_threads(model, args.threads)
+    fields = {"reference": args.reference, "language": language, "duration_seconds": args.duration}
     if args.stream:
-        fields = {"reference": args.reference, "language": language, "duration_seconds": args.duration}
         if isinstance(text, str) and is_long(args, text):
             text = iter([text])
         _stream(model, processor, text, args, voices, fields)
@@ -90,25 +95,16 @@ def run(args: Namespace) -> None:
     if isinstance(text, str) and is_long(args, text):
         run_long(args, text, model, processor)
         return
-    inputs = processor(text=text, reference=args.reference, language=language, duration_seconds=args.duration)
-    frames = None if args.duration is None else round(args.duration * processor.frame_rate)
-    options = _options(args, voices)
     start = time.perf_counter()
-    with tqdm(total=frames, unit=" frames", desc="speaking", disable=args.quiet, file=sys.stderr) as bar:
-        with _quiet():
-            outputs = model.generate(
-                **inputs.to(model.device), streamer=_FrameBar(bar), return_dict_in_generate=True, **options
-            )
-        waveform = processor.decode(outputs)[0]
+    say = _speak_passages if has_pauses(text) else _speak_once
+    waveform, cut_after = say(model, processor, text, args, _options(args, voices), fields)
     took = time.perf_counter() - start
     rate = processor.audio_tokenizer.config.sampling_rate
-    was_cut = bool(outputs.reached_limit.any())
-    limit = f"within {len(outputs.sequences[0]) - inputs['input_ids'].shape[1]} steps"
     if waveform.shape[-1] == 0:
         raise RuntimeError(
-            f"No sound was spoken {limit}: raise `--max-new-tokens`."
-            if was_cut
-            else "The model ended without a sound."
+            "The model ended without a sound."
+            if cut_after is None
+            else f"No sound was spoken within {cut_after} steps: raise `--max-new-tokens`."
         )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_audio(waveform, args.output, rate)
@@ -116,11 +112,39 @@ def run(args: Namespace) -> None:
     print(f"{args.output}: {seconds:.2f} s of audio in {took:.2f} s, {describe_speed(seconds, took)}", flush=True)
     if not args.is_named and not args.quiet:
         play(args.output)
-    if was_cut and not args.allow_cut:
+    if cut_after is not None and not args.allow_cut:
         raise RuntimeError(
-            f"The speech in {str(args.output)!r} did not end {limit} and was cut: raise `--max-new-tokens`, or accept it "
+            f"The speech in {str(args.output)!r} did not end within {cut_after} steps and was cut: raise `--max-new-tokens`, or accept it "
             "with `--allow-cut`."
         )
+
+
+def _speak_once(
+    model: Any, processor: Any, text: str, args: Namespace, options: dict[str, Any], fields: dict[str, Any]
+) -> tuple[torch.Tensor, int | None]:
+    """The audio of a text, and the number of steps after which it was cut, if it was."""
+    inputs = processor(text=text, **fields)
+    frames = None if args.duration is None else round(args.duration * processor.frame_rate)
+    with tqdm(total=frames, unit=" frames", desc="speaking", disable=args.quiet, file=sys.stderr) as bar, _quiet():
+        outputs = model.generate(
+            **inputs.to(model.device), streamer=_FrameBar(bar), return_dict_in_generate=True, **options
+        )
+    num_steps = len(outputs.sequences[0]) - inputs["input_ids"].shape[1]
+    return processor.decode(outputs)[0], num_steps if outputs.reached_limit.any() else None
+
+
+def _speak_passages(
+    model: Any, processor: Any, text: str, args: Namespace, options: dict[str, Any], fields: dict[str, Any]
+) -> tuple[torch.Tensor, int | None]:
+    """As [`_speak_once`], of a text with pauses."""
+    seed = options.pop("seed", None)
+    with _quiet():
+        spoken = speak(model, processor, text, seed=seed, guards=None, retries=0, generate_kwargs=options, **fields)
+    num_steps = len(spoken.codes)
+    # Pauses alone are no speech.
+    return torch.from_numpy(spoken.audio[:, : spoken.audio.shape[1] * bool(num_steps)]), (
+        num_steps if spoken.fault == "limit" else None
+    )
 
 
 def _options(args: Namespace, voices: list[Voice]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def prompt_fields(
             value = normalize(name, value)
             check_characters(value, f"`{name}`")
         fields[name] = value
-    fields["tokens"] = _num_tokens(message.get("tokens"), message.get("duration_seconds"), frame_rate)
+    fields["tokens"] = num_tokens_of(message.get("tokens"), message.get("duration_seconds"), frame_rate)
     fields["text"] = _text(message.get("text"), fields, normalize)
     return fields
 
@@ -172,7 +172,13 @@ def _string(name: str, value: Any) -> str | None:
     return value
 
 
-def _num_tokens(tokens: Any, duration_seconds: Any, frame_rate: float) -> int | None:
+def num_tokens_of(tokens: Any, duration_seconds: Any, frame_rate: float) -> int | None:
+    """
+    The length that is asked for, in frames.
+
+    Raises:
+        ValueError, TypeError: for a length that is none, or two of them.
+    """
     if tokens is not None and duration_seconds is not None:
         raise ValueError("Pass `tokens` or `duration_seconds`, not both: they say the same.")
     if duration_seconds is not None:

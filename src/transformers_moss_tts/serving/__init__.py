@@ -14,7 +14,8 @@
 """The HTTP server; needs the extra `serve`."""
 
 from ..speech.engine import EngineFullError, SpeechEngine, SpeechJob
+from ..speech.narration import Narration
 from .app import ServerOptions, create_app
 
 
-__all__ = ["EngineFullError", "ServerOptions", "SpeechEngine", "SpeechJob", "create_app"]
+__all__ = ["EngineFullError", "Narration", "ServerOptions", "SpeechEngine", "SpeechJob", "create_app"]

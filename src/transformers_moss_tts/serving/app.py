@@ -35,7 +35,8 @@ from ..audio_io import AudioLimits
 from ..moss_tts.voice import Voice, language_of, settings_of
 from ..speech.durations import expected_duration
 from ..speech.engine import EngineFullError, SpeechEngine, SpeechJob
-from ..speech.passages import Passage, build_passage
+from ..speech.narration import Narration
+from ..speech.stretches import has_pauses, total_pause
 from .connections import LimitedConnections, TimedStream
 from .encoding import MEDIA_TYPES, AudioEncoder, encode_whole
 from .metrics import Metrics
@@ -157,6 +158,7 @@ class SpeechServer:
                 f"The text has {len(request.input)} characters; at most {options.max_characters} are spoken.",
                 "input",
             )
+        self.check_pauses(request.input)
         if (request.max_new_tokens or 1) > options.max_new_tokens:
             raise ProtocolError(400, f"`max_new_tokens` may be at most {options.max_new_tokens}.", "max_new_tokens")
         is_cloned = request.ref_audio is not None or request.voice != DEFAULT_VOICE
@@ -164,6 +166,8 @@ class SpeechServer:
             raise ProtocolError(400, "`ref_audio` and `voice` are both a voice: send one of them.", "voice")
         if request.ref_text is not None and request.ref_audio is None:
             raise ProtocolError(400, "`ref_text` is what `ref_audio` says: send both.", "ref_text")
+        if has_pauses(request.ref_text):
+            raise ProtocolError(400, "`ref_text` is what `ref_audio` says, without pauses.", "ref_text")
         if request.voices is not None and is_cloned:
             raise ProtocolError(
                 400, "`voices` are those of a dialogue: send neither `voice` nor `ref_audio`.", "voices"
@@ -177,6 +181,21 @@ class SpeechServer:
                 400, "The task 'VoiceDesign' takes `instructions` and neither `voice` nor `ref_audio`.", "task_type"
             )
 
+    def check_pauses(self, text: str) -> None:
+        """
+        Raises:
+            ProtocolError: if a text has a pause that is none, or its pauses take longer than speech may.
+        """
+        longest = self.options.max_new_tokens / self.processor.frame_rate
+        try:
+            seconds = total_pause(text)
+        except ValueError as error:
+            raise ProtocolError(400, str(error), "input") from error
+        if seconds > longest:
+            raise ProtocolError(
+                400, f"The pauses of the text take {seconds:g} s; at most {longest:g} s are allowed.", "input"
+            )
+
     def fields_of(self, request: SpeechRequest) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of the prompt beside its text, and arguments of `generate`."""
         if request.ref_audio is None:
@@ -187,7 +206,8 @@ class SpeechServer:
         language = request.language or language_of(voices)
         fields = {"reference": reference, "language": language, "instruction": request.instructions}
         if request.speed != 1.0:
-            fields["duration_seconds"] = expected_duration(request.input, language) / request.speed
+            spoken = expected_duration(request.input, language) / request.speed
+            fields["duration_seconds"] = spoken + total_pause(request.input)
         return {name: value for name, value in fields.items() if value is not None}, settings_of(
             voices, request.sampling
         )
@@ -195,7 +215,7 @@ class SpeechServer:
     def _make_job(self, request: SpeechRequest) -> SpeechJob:
         fields, options = self.fields_of(request)
         return SpeechJob(
-            passage=self._passage_of(request, fields),
+            narration=self._narration_of(request, fields),
             seed=secrets.randbits(62) if request.seed is None else request.seed,
             options=options,
             max_new_tokens=request.max_new_tokens or self.options.max_new_tokens,
@@ -204,17 +224,17 @@ class SpeechServer:
             on_end=self.metrics.count,
         )
 
-    def _passage_of(self, request: SpeechRequest, fields: dict[str, Any]) -> Passage:
+    def _narration_of(self, request: SpeechRequest, fields: dict[str, Any]) -> Narration:
         if request.voices is not None:
             voices = {speaker: self._voice_of(voice) for speaker, voice in request.voices.items()}
-            return build_passage(self.processor, None, fields | {"script": request.input, "voices": voices})
+            return Narration(self.processor, None, fields | {"script": request.input, "voices": voices})
         if request.ref_text is None:
-            return build_passage(self.processor, request.input, fields)
+            return Narration(self.processor, request.input, fields)
         # The reply begins with the recording, whose words the text begins with.
         recording = fields.pop("reference")
         user = self.processor.build_user_message(text=f"{request.ref_text.strip()} {request.input}", **fields)
         conversation = [user, self.processor.build_assistant_message([recording])]
-        return build_passage(self.processor, None, {"conversations": [conversation], "mode": "continuation"})
+        return Narration(self.processor, None, {"conversations": [conversation], "mode": "continuation"})
 
     def _voice_of(self, name: str) -> Voice | str | None:
         """A kept voice, or a recording that came with the request."""

@@ -98,14 +98,16 @@ async def _open(server: "SpeechServer", config: SessionConfig, text: AsyncIterat
 
 
 async def _text(socket: WebSocket, server: "SpeechServer") -> AsyncIterator[str]:
-    num_characters = 0
+    text = ""
     while True:
         message = _Input.model_validate_json(await _message(socket, server))
         if message.type == "input.done":
             return
-        num_characters += len(message.text)
-        if num_characters > server.options.max_characters:
+        # A pause may come in pieces.
+        text += message.text
+        if len(text) > server.options.max_characters:
             raise ValueError(f"The text has more than {server.options.max_characters} characters.")
+        server.check_pauses(text)
         yield message.text
 
 

@@ -17,7 +17,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,8 @@ from transformers.utils import logging
 
 from .guards import Guards
 from .mailbox import Mailbox
-from .passages import Passage, PassageDecoder
+from .narration import Narration
+from .passages import Passage, PassageDecoder, derive_seed
 from .threads import end_at_exit
 
 
@@ -60,24 +61,29 @@ class EngineFullError(RuntimeError):
 @dataclass(eq=False)
 class SpeechJob:
     """
-    An utterance that waits for its turn and is spoken. `for` and `async for` over `audio` yield its chunks, float32 arrays
-    `(channels, samples)`; they raise what went wrong.
+    An utterance that waits for its turn and is spoken, passage by passage. `for` and `async for` over `audio` yield its chunks, float32
+    arrays `(channels, samples)`; they raise what went wrong.
 
     Args:
-        passage ([`Passage`]): the prompt.
-        seed (`int`): seed of the sampling.
+        narration ([`Narration`]): what is said.
+        seed (`int`): seed of the sampling, from which that of each passage is derived.
         options (`dict`): further arguments of `generate`. Jobs with the same ones are spoken together.
-        max_new_tokens (`int`): longest generation in steps.
+        max_new_tokens (`int`): longest generation in steps, of all passages together.
         is_streamed (`bool`): whether the first chunks are short.
         timeout (`float`): longest time from the call to the end, in seconds.
         on_end (`Callable`, *optional*): called with the job once it has ended.
 
     Attributes:
-        finish_reason (`str`, *optional*): why it ended: "stop", "length", "timeout", "cancelled" or the name of a guard.
+        finish_reason (`str`, *optional*): why it ended: "stop", "length", "timeout", "cancelled" or the name of the guard that acted
+            first.
         num_frames (`int`): number of frames that were spoken.
+        num_prompt_tokens (`int`): number of steps of the prompts.
+
+    Raises:
+        ValueError: if a passage cannot be built, see [`Narration`].
     """
 
-    passage: Passage
+    narration: Narration
     seed: int
     options: Mapping[str, Any]
     max_new_tokens: int
@@ -87,14 +93,38 @@ class SpeechJob:
     audio: Mailbox = field(default_factory=Mailbox)
     finish_reason: str | None = None
     num_frames: int = 0
+    num_prompt_tokens: int = 0
     is_cancelled: bool = False
     arrived: float = field(default_factory=time.monotonic)
     first_audio: float | None = None
     ended: float | None = None
 
+    def __post_init__(self):
+        self.num_passages = self.num_steps = 0
+        self._parts: Iterator[Passage | float] = iter(self.narration)
+        self._silence = 0.0
+        self._fault: str | None = None
+        self.next_passage()
+
     @property
-    def num_prompt_tokens(self) -> int:
-        return self.passage.inputs["input_ids"].shape[1]
+    def passage_seed(self) -> int:
+        return derive_seed(self.seed, self.num_passages - 1)
+
+    @property
+    def is_between(self) -> bool:
+        """Whether a passage is over and another one comes."""
+        return self.finish_reason is None and self.is_said
+
+    def next_passage(self) -> None:
+        """Takes the next passage; the silence before it is heard with its first sound."""
+        for part in self._parts:
+            if not isinstance(part, float):
+                self.passage = part
+                self.num_passages += 1
+                self.num_prompt_tokens += part.inputs["input_ids"].shape[1]
+                self.is_heard = self.is_said = False
+                return
+            self._silence += part
 
     def cancel(self) -> None:
         """Gives the place back: the next step is the last one."""
@@ -105,15 +135,42 @@ class SpeechJob:
         return time.monotonic() - self.arrived > self.timeout
 
     def emit(self, audio: np.ndarray) -> None:
-        if self.first_audio is None:
-            self.first_audio = time.monotonic()
-        self.audio.put(audio)
+        self.is_heard = True
+        self._emit_silence()
+        self._emit(audio)
+
+    def end_passage(self, reason: str) -> None:
+        """Ends a passage: the last one, and one that was stopped, with the job."""
+        self.is_said = True
+        if reason not in ("stop", "length", "timeout", "cancelled"):
+            self._fault = self._fault or reason
+        if reason in ("timeout", "cancelled"):
+            self.end(reason, TimeoutError("The utterance took too long.") if reason == "timeout" else None)
+            return
+        is_last = self.num_passages == self.narration.num_passages
+        is_spent = self.num_steps >= self.max_new_tokens
+        if is_last:
+            # What is left is silence.
+            self.next_passage()
+            self._emit_silence()
+        if is_last or is_spent:
+            self.end(self._fault or (reason if is_last else "length"))
 
     def end(self, finish_reason: str, error: BaseException | None = None) -> None:
         if self.finish_reason is None:
             self.finish_reason, self.ended = finish_reason, time.monotonic()
             self.audio.end(error)
             self.on_end(self)
+
+    def _emit_silence(self) -> None:
+        seconds, self._silence = self._silence, 0.0
+        for audio in self.narration.silence(seconds):
+            self._emit(audio)
+
+    def _emit(self, audio: np.ndarray) -> None:
+        if self.first_audio is None:
+            self.first_audio = time.monotonic()
+        self.audio.put(audio)
 
 
 class SpeechEngine:
@@ -233,13 +290,26 @@ class SpeechEngine:
         except BaseException as error:
             # Neither text nor audio goes into the log: messages quote them.
             logger.error(f"A batch of {len(batch)} utterances failed with {type(error).__name__}.")
-            again = [job for job in batch if job.finish_reason is None and job.first_audio is None]
-            for job in batch:
-                if len(batch) == 1 or job not in again:
+            left = [job for job in batch if job.finish_reason is None and not job.is_said]
+            again = [job for job in left if len(batch) > 1 and not job.is_heard]
+            for job in left:
+                if job not in again:
                     job.end("error", error)
             # One of them may be the reason: the others are spoken alone.
-            for job in again if len(batch) > 1 else []:
+            for job in again:
                 self._speak([job])
+        self._go_on([job for job in batch if job.is_between])
+
+    def _go_on(self, jobs: list[SpeechJob]) -> None:
+        """Puts utterances before those that wait, with their next passages."""
+        for job in reversed(jobs):
+            try:
+                job.next_passage()
+            except Exception as error:
+                job.end("error", error)
+                continue
+            with self._changed:
+                self._waiting.appendleft(job)
 
     def _generate(self, batch: list[SpeechJob]) -> None:
         streamer = _BatchStreamer(self, batch)
@@ -248,8 +318,8 @@ class SpeechEngine:
             self.model.generate(
                 **_collate(prompts, self.model.device),
                 **batch[0].options,
-                seed=[job.seed for job in batch],
-                max_new_tokens=max(job.max_new_tokens for job in batch),
+                seed=[job.passage_seed for job in batch],
+                max_new_tokens=max(job.max_new_tokens - job.num_steps for job in batch),
                 streamer=streamer,
                 stopping_criteria=[_StopEach(streamer)],
                 return_dict_in_generate=True,
@@ -260,15 +330,20 @@ class SpeechEngine:
 
 
 class _Speaker:
-    """One utterance of a batch, from its steps to its audio."""
+    """A passage of an utterance of a batch, from its steps to its audio."""
 
     def __init__(self, engine: SpeechEngine, job: SpeechJob):
         self.job = job
-        self.num_steps = 0
+        self.prompt_length = job.passage.inputs["input_ids"].shape[1]
         self.watch = job.passage.watch(engine.guards, engine.processor.frame_rate)
+        self._is_guarded = engine.guards is not None
         chunks = _Chunks(job)
         self._decoder = PassageDecoder(engine.model, engine.processor, self.watch, chunks.emit, chunks.num_wanted)
         self._decoder.counts_prompt = job.passage.includes_prompt
+
+    @property
+    def is_over(self) -> bool:
+        return self.job.is_said or self.job.finish_reason is not None
 
     @property
     def reason_to_stop(self) -> str | None:
@@ -279,22 +354,22 @@ class _Speaker:
             return self.watch.fault
         if job.is_late():
             return "timeout"
-        return "length" if self.num_steps >= job.max_new_tokens else None
+        return "length" if job.num_steps >= job.max_new_tokens else None
 
     def put(self, value: torch.LongTensor) -> None:
         self._decoder.put(value)
 
     def end(self, reason: str) -> None:
-        if self.job.finish_reason is not None:
+        if self.is_over:
             return
         if reason != "cancelled":
             self._decoder.end()
             fault = self.watch.finish(reason == "length")
             if reason != "timeout" and fault not in (None, "limit"):
                 reason = fault
-        error = TimeoutError("The utterance took too long.") if reason == "timeout" else None
-        self.job.num_frames = self.watch.num_frames
-        self.job.end(reason, error)
+        self.job.num_frames += self.watch.num_frames
+        self.job.narration.keep(self._decoder, self._is_guarded)
+        self.job.end_passage(reason)
 
 
 class _Chunks:
@@ -326,13 +401,13 @@ class _BatchStreamer(BaseStreamer):
         """Takes the prompts `(batch_size, length, 1 + n_vq)`, then steps `(batch_size, 1 + n_vq)`."""
         for index, speaker in enumerate(self.speakers):
             if self._is_prompt:
-                speaker.put(value[index : index + 1, -speaker.job.num_prompt_tokens :])
-            elif speaker.job.finish_reason is None:
+                speaker.put(value[index : index + 1, -speaker.prompt_length :])
+            elif not speaker.is_over:
                 self._take(speaker, value[index : index + 1])
         self._is_prompt = False
 
     def _take(self, speaker: _Speaker, step: torch.LongTensor) -> None:
-        speaker.num_steps += 1
+        speaker.job.num_steps += 1
         speaker.put(step)
         if int(step[0, 0]) in self._end_tokens:
             speaker.end("stop")
@@ -354,7 +429,7 @@ class _StopEach(StoppingCriteria):
         self._speakers = streamer.speakers
 
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs) -> torch.BoolTensor:
-        is_over = [speaker.job.finish_reason is not None or speaker.job.is_cancelled for speaker in self._speakers]
+        is_over = [speaker.is_over or speaker.job.is_cancelled for speaker in self._speakers]
         return torch.tensor(is_over, device=input_ids.device)
 
 

@@ -75,7 +75,7 @@ def build_passage(processor: Any, text: Any, fields: Mapping[str, Any]) -> Passa
             raise ValueError(f"A prompt has its fields already: leave {', '.join(fields)} out.")
         return Passage(_of_one(BatchFeature(dict(text))))
     inputs = _of_one(processor(text, **fields))
-    message, includes_prompt = _message_said(text, fields)
+    message, includes_prompt = message_said(text, fields)
     is_sound = message.get("sound_event") is not None or message.get("ambient_sound") is not None
     return Passage(inputs, _duration_of(message, processor.frame_rate), includes_prompt, is_sound)
 
@@ -87,12 +87,12 @@ def _of_one(inputs: BatchFeature) -> BatchFeature:
 
 
 def _duration_of(message: Mapping[str, Any], frame_rate: float) -> float | None:
-    if (seconds := _only(message.get("duration_seconds"))) is not None:
+    if (seconds := only(message.get("duration_seconds"))) is not None:
         return seconds
-    if (tokens := _only(message.get("tokens"))) is not None:
+    if (tokens := only(message.get("tokens"))) is not None:
         return tokens / frame_rate
-    text = _only(message.get("text"))
-    return expected_duration(text, _only(message.get("language"))) if isinstance(text, str) else None
+    text = only(message.get("text"))
+    return expected_duration(text, only(message.get("language"))) if isinstance(text, str) else None
 
 
 def check_codec(processor: Any) -> None:
@@ -131,7 +131,7 @@ def with_voices(
     if isinstance(text, Mapping) and "input_ids" in text:
         return text, fields, options
     try:
-        message, is_of_conversation = _message_said(text, fields)
+        message, is_of_conversation = message_said(text, fields)
     except (KeyError, IndexError, TypeError):
         # The processor says what is wrong with it.
         return text, fields, options
@@ -142,10 +142,10 @@ def with_voices(
     if not is_of_conversation:
         return text, fields | {"language": language}, options
     slot = "text" if fields.get("conversations") is None else "conversations"
-    conversation = _conversation_of(text if slot == "text" else fields[slot])
+    conversation = conversation_of(text if slot == "text" else fields[slot])
     message = copy.copy(message)
     message["language"] = language
-    last = _last_user(conversation)
+    last = last_user(conversation)
     conversation = [message if item is last else item for item in conversation]
     if slot == "text":
         return [conversation], fields, options
@@ -165,15 +165,14 @@ def _recording_of(voice: Any) -> Any:
 
 class PassageDecoder(MossTTSFrameStreamer):
     """
-    Decodes a generation while it runs, in its thread, and lets a guard look at every frame.
+    Decodes a generation while it runs, in its thread, and lets a guard look at every frame. The codec hears a beginning of the reply
+    in the prompt first.
 
     Args:
         model, processor: generator and its processor, with a codec.
         watch ([`Watch`]): what looks at the frames.
         emit (`Callable`): takes each chunk of audio, `(channels, samples)` in float32.
         num_wanted (`Callable`): returns the number of frames that the next chunk waits for.
-        cache ([`MossAudioTokenizerCache`], *optional*): state of the codec after what was said before. Without one the codec
-            hears the prompt's beginning of the reply first.
 
     Attributes:
         codes (`list[torch.LongTensor]`): codes of the chunks that were emitted, `(frames, n_vq)`.
@@ -186,11 +185,10 @@ class PassageDecoder(MossTTSFrameStreamer):
         watch: Watch,
         emit: Callable[[np.ndarray], None],
         num_wanted: Callable[[], int],
-        cache: Any = None,
     ):
-        super().__init__(model.config, skip_prompt=cache is not None)
+        super().__init__(model.config, skip_prompt=False)
         self.codec = processor.audio_tokenizer
-        self.cache = self.codec.init_cache("decoder") if cache is None else cache
+        self.cache = self.codec.init_cache("decoder")
         self.watch, self.emit, self.num_wanted = watch, emit, num_wanted
         self.counts_prompt = False
         self.codes: list[torch.LongTensor] = []
@@ -267,26 +265,26 @@ def derive_seed(seed: int, number: int) -> int:
     return (seed + number * 0x9E3779B97F4A7C15) % 2**63
 
 
-def _message_said(text: Any, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+def message_said(text: Any, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
     """The message that is spoken, and whether it is of a conversation, so that its length is also that of the reply's beginning."""
     conversations = fields.get("conversations")
-    if conversations is None and not isinstance(_only(text), str | None):
+    if conversations is None and not isinstance(only(text), str | None):
         conversations = text
     if conversations is None:
         return dict(fields) | {"text": text if fields.get("script") is None else fields["script"]}, False
-    return _last_user(_conversation_of(conversations)), True
+    return last_user(conversation_of(conversations)), True
 
 
-def _conversation_of(conversations: Any) -> list[Mapping[str, Any]]:
-    conversation = conversations if isinstance(conversations, Mapping) else _only(conversations)
+def conversation_of(conversations: Any) -> list[Mapping[str, Any]]:
+    conversation = conversations if isinstance(conversations, Mapping) else only(conversations)
     return [conversation] if isinstance(conversation, Mapping) else list(conversation)
 
 
-def _last_user(conversation: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+def last_user(conversation: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     return [message for message in conversation if message["role"] == "user"][-1]
 
 
-def _only(value: Any) -> Any:
+def only(value: Any) -> Any:
     """The one item of a list of one, anything else as it is."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
@@ -295,8 +293,13 @@ __all__ = [
     "Passage",
     "PassageDecoder",
     "build_passage",
+    "check_codec",
     "check_generate_kwargs",
+    "conversation_of",
     "derive_seed",
     "generate_passage",
+    "last_user",
+    "message_said",
+    "only",
     "with_voices",
 ]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.text_files import read_text
+from .stretches import has_pauses, has_words
 
 
 _MARK = re.compile(r"\[(S[1-9]\d?)\]")
@@ -57,7 +58,7 @@ def read_script(script: str | os.PathLike) -> list[Turn]:
     """
     text = text_of(script)
     turns = _marked_turns(text) if _MARK.search(text) else _named_turns(text)
-    turns = [turn for turn in turns if any(character.isalnum() for character in turn.text)]
+    turns = _with_words(turns)
     if not turns:
         raise ValueError(
             "The script has nothing to say: put [S1], [S2], ... or `name: ` before what each speaker says."
@@ -120,16 +121,21 @@ def text_of(text: str | os.PathLike) -> str:
 
 def _marked_turns(text: str) -> list[Turn]:
     before, *rest = _MARK.split(text)
-    if any(character.isalnum() for character in before):
+    if has_words(before):
         raise ValueError(f"The script does not say who says {before.strip()[:60]!r}: put [S1] before it.")
-    return [Turn(speaker, said.strip()) for speaker, said in zip(rest[::2], rest[1::2])]
+    turns = [Turn(speaker, said.strip()) for speaker, said in zip(rest[::2], rest[1::2])]
+    return [Turn(turns[0].speaker, f"{before.strip()} {turns[0].text}".strip()), *turns[1:]]
 
 
 def _named_turns(text: str) -> list[Turn]:
     turns: list[Turn] = []
+    before = ""
     for number, line in enumerate(text.splitlines(), 1):
         if match := _LINE.fullmatch(line):
-            turns.append(Turn(match[1] or match[3], (match[2] or match[4] or "").strip()))
+            said = (match[2] or match[4] or "").strip()
+            turns.append(Turn(match[1] or match[3], said if turns else f"{before} {said}".strip()))
+        elif not turns and has_pauses(line) and not has_words(line):
+            before += line
         elif line.strip() and not turns:
             raise ValueError(
                 f"Line {number} of the script does not say who says {line.strip()[:60]!r}: put `name: ` before it, or [S1]."
@@ -137,6 +143,21 @@ def _named_turns(text: str) -> list[Turn]:
         elif line.strip():
             turns[-1] = Turn(turns[-1].speaker, f"{turns[-1].text} {line.strip()}".strip())
     return turns
+
+
+def _with_words(turns: list[Turn]) -> list[Turn]:
+    """The turns in which something is said, with the pauses of the others."""
+    kept: list[Turn] = []
+    before = ""
+    for turn in turns:
+        if has_words(turn.text):
+            kept.append(Turn(turn.speaker, f"{before} {turn.text}".strip()))
+            before = ""
+        elif has_pauses(turn.text) and kept:
+            kept[-1] = Turn(kept[-1].speaker, f"{kept[-1].text} {turn.text}")
+        elif has_pauses(turn.text):
+            before += turn.text
+    return kept
 
 
 __all__ = ["Turn", "assign_voices", "read_script", "text_of"]

@@ -17,7 +17,7 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -25,18 +25,16 @@ import torch
 
 from .guards import Guards
 from .mailbox import Mailbox
+from .narration import Narration, Text, is_written
 from .passages import (
     Passage,
     PassageDecoder,
-    build_passage,
     check_codec,
     check_generate_kwargs,
     derive_seed,
     generate_passage,
     with_voices,
 )
-from .sentences import iterate_sentences
-from .stretches import has_pauses, split_pauses
 from .threads import end_at_exit
 
 
@@ -44,13 +42,7 @@ from .threads import end_at_exit
 _LONGEST_CHUNK = 2.0
 # The next chunk waits for no more than this share of the audio that the listener has not heard yet.
 _SHARE_OF_LEAD = 0.5
-# Length of what was said first that further sentences clone, in seconds.
-_BEGINNING = 4.0
-# Silence between sentences that are generated one by one, in seconds.
-_PAUSE = 0.2
 _WHOLE_TEXT_FIELDS = ("conversations", "script", "voices", "mode", "tokens", "duration_seconds")
-
-Text = str | Mapping[str, Any] | list | Iterable[str] | AsyncIterable[str] | None
 
 
 def stream_speech(
@@ -74,8 +66,9 @@ def stream_speech(
         text (`str`, `dict`, `list`, `BatchFeature` or `Iterable[str]`):
             What the processor's call takes for one utterance: a text, or a conversation; a prompt that it has made; or pieces of a
             text that is still being written, also an async iterable, which may block. These are spoken sentence by sentence, in the
-            voice of `reference` or else of the first of them, which the further ones clone. `[pause 1.5s]` is a silence; what stands
-            before and behind it is spoken in turn, in the same way.
+            voice of `reference` or else of the first of them, which the further ones clone. `[pause 1.5s]` is a silence, wherever
+            the text stands; what stands before and behind it is spoken in turn, in the same way. Dialogues, and replies that
+            have begun, go on from what was said.
         seed (`int`, *optional*):
             Seed of the sampling.
         guards ([`Guards`], *optional*):
@@ -104,11 +97,9 @@ def stream_speech(
     if return_tensors not in ("np", "pt"):
         raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
     check_codec(processor)
-    in_pieces = _is_written(text) or has_pauses(text)
+    in_pieces = is_written(text)
     if given := [name for name in _WHOLE_TEXT_FIELDS if fields.get(name) is not None and in_pieces]:
-        raise ValueError(
-            f"A text that comes in pieces, or has pauses, takes no {', '.join(given)}: they are of one whole text."
-        )
+        raise ValueError(f"A text that comes in pieces takes no {', '.join(given)}: they are of one whole text.")
     options = check_generate_kwargs(generate_kwargs)
     if in_pieces:
         _, fields, options = with_voices(None, fields, options)
@@ -266,71 +257,41 @@ class _Speaker:
 
     def run(self, text: Text) -> None:
         try:
-            if _is_written(text):
-                self._speak_pieces(iterate_sentences(text))
-            elif has_pauses(text):
-                self._speak_pieces([text])
-            else:
-                self._speak(build_passage(self.processor, text, self.fields), 0)
+            self._speak_all(Narration(self.processor, text, self.fields))
         except BaseException as error:
             self.audio.end(error)
         else:
             self.audio.end()
 
-    def _speak_pieces(self, pieces: Iterable[str]) -> None:
-        """Speaks texts one after the other, with the pauses in them."""
-        beginning: list[torch.LongTensor] = []
-        cache = self.codec.init_cache("decoder")
-        number, was_pause = 0, True
-        for part in _parts(pieces):
+    def _speak_all(self, narration: Narration) -> None:
+        number = 0
+        for part in narration:
             if self.is_closed:
                 return
             if isinstance(part, float):
-                self._be_silent(part)
-                was_pause = True
+                self._be_silent(narration.silence(part))
                 continue
-            if not was_pause:
-                self._be_silent(_PAUSE)
-            was_pause = False
-            fields = self.fields
-            if beginning and fields.get("reference") is None:
-                fields = fields | {"reference": self._reference(beginning)}
-            codes = self._speak(build_passage(self.processor, part, fields), number, cache)
-            if codes is not None and sum(map(len, beginning)) < _BEGINNING * self.processor.frame_rate:
-                beginning.append(codes)
+            decoder = self._speak(part, number)
+            narration.keep(decoder, is_guarded=self.guards is not None)
             number += 1
 
-    def _be_silent(self, seconds: float) -> None:
-        # In pieces, so that a stream that is closed is not long about it.
-        for start in range(0, self._samples(seconds), self._samples(_LONGEST_CHUNK)):
+    def _be_silent(self, silence: Iterator[np.ndarray]) -> None:
+        for audio in silence:
             if self.is_closed:
                 return
-            num_samples = min(self._samples(_LONGEST_CHUNK), self._samples(seconds) - start)
-            self._emit(np.zeros((self.codec.config.num_channels, num_samples), dtype=np.float32))
+            self._emit(audio)
 
-    def _reference(self, codes: list[torch.LongTensor]) -> torch.LongTensor:
-        longest = int(self.processor.max_reference_duration * self.processor.frame_rate)
-        reference = torch.cat(codes)[:longest]
-        if reference.shape[1] == self.model.config.n_vq:
-            return reference
-        # A reference has the codebooks too that were not spoken.
-        with torch.inference_mode():
-            audio = self.codec.decode(reference.T.to(self.codec.device)).audio[0].float().cpu().clone()
-        (codes_of_all,) = self.processor.encode_audio([(audio, self.codec.config.sampling_rate)])
-        return codes_of_all
-
-    def _speak(self, passage: Passage, number: int, cache: Any = None) -> torch.LongTensor | None:
-        """The codes of what was said, unless it is no voice to keep."""
+    def _speak(self, passage: Passage, number: int) -> PassageDecoder:
+        """What was said of a passage."""
         watch = passage.watch(self.guards, self.processor.frame_rate)
-        decoder = PassageDecoder(self.model, self.processor, watch, self._emit, self._num_wanted, cache)
+        decoder = PassageDecoder(self.model, self.processor, watch, self._emit, self._num_wanted)
         options = dict(self.generate_kwargs)
         if self.seed is not None:
             options["seed"] = derive_seed(self.seed, number)
         generate_passage(self.model, passage, decoder, options, lambda: self.is_closed)
         if watch.fault is not None:
             self.faults.append(watch.fault)
-        is_voice = watch.fault is None or (watch.fault == "limit" and self.guards is None)
-        return torch.cat(decoder.codes) if is_voice and decoder.codes else None
+        return decoder
 
     def _emit(self, audio: np.ndarray) -> None:
         self.audio.put(audio)
@@ -339,26 +300,6 @@ class _Speaker:
     def _num_wanted(self) -> int:
         seconds = min(_SHARE_OF_LEAD * self.clock.lead, _LONGEST_CHUNK)
         return max(1, int(seconds * self.processor.frame_rate))
-
-    def _samples(self, seconds: float) -> int:
-        return round(seconds * self.codec.config.sampling_rate)
-
-
-def _parts(texts: Iterable[str]) -> Iterator[str | float]:
-    """What is said of texts, and the seconds of the pauses in them; a `ValueError` where there is nothing to say."""
-    first, has_words = None, False
-    for text in texts:
-        first = first or text
-        for part in split_pauses(text):
-            has_words = has_words or isinstance(part, str)
-            yield part
-    if first is not None and not has_words:
-        raise ValueError(f"There is nothing to say in {first[:60]!r}: it has no letter and no digit.")
-
-
-def _is_written(text: Text) -> bool:
-    """Whether a text comes in pieces."""
-    return not isinstance(text, str | Mapping | list | tuple | None) and isinstance(text, Iterable | AsyncIterable)
 
 
 __all__ = ["SpeechStream", "stream_speech"]

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from ..moss_tts.dialogue import SPEAKER
 from .durations import expected_duration
 from .sentences import split_sentences
 
@@ -24,6 +25,7 @@ from .sentences import split_sentences
 LONGEST_PAUSE = 600.0  # seconds
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 _PAUSE = re.compile(r"\[\s*pause\b([^\[\]]*)\]", re.IGNORECASE)
+_MARK_AT_END = re.compile(rf"{SPEAKER.pattern}$")
 _PAUSE_LENGTH = re.compile(r"\s*:?\s*(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s|sec|seconds?)?\s*", re.IGNORECASE)
 # Where a sentence that is too long may be cut, best first; a text without any is cut between characters.
 _CUTS = (re.compile(r"(?<=[;:；：—])\s*"), re.compile(r"(?<=[,，、])\s*"), re.compile(r"\s+"))
@@ -78,6 +80,7 @@ def plan_stretches(
     Raises:
         ValueError: if there is nothing to say, or a pause is none or too long.
     """
+    check_words(text)
     stretches: list[Stretch] = []
     for paragraph in _PARAGRAPHS.split(text):
         pieces = _PAUSE.split(paragraph)
@@ -92,23 +95,59 @@ def plan_stretches(
                 _end_with(stretches, pause, was_said=bool(groups))
         if stretches and any(_sentences_said(pieces[-1:])):
             _end_with(stretches, paragraph_pause, was_said=True)
-    if not any(stretch.sentences for stretch in stretches):
-        raise ValueError(f"There is nothing to say in {text[:60]!r}: it has no letter and no digit.")
     return stretches
 
 
 def split_pauses(text: str) -> Iterator[str | float]:
     """
-    Yields what is said of a text, and the seconds of each `[pause 1.5s]` in it. What has no letter and no digit is left out.
+    Yields what is said of a text, and the seconds of each `[pause 1.5s]` in it. What has no letter and no digit is left out; the mark of
+    a speaker goes with the words behind it.
 
     Raises:
         ValueError: if a pause is none or too long.
     """
+    mark = ""
     for number, piece in enumerate(_PAUSE.split(text)):
         if number % 2:
             yield _pause_of(piece)
-        elif _has_words(piece):
-            yield piece.strip()
+            continue
+        said, next_mark = _split_marks(piece)
+        if has_words(said):
+            yield join_texts([mark, said])
+            mark = ""
+        mark = next_mark or mark
+
+
+def _split_marks(piece: str) -> tuple[str, str]:
+    """A text without the marks of speakers at its end, and the last of them."""
+    said, mark = piece.strip(), ""
+    while match := _MARK_AT_END.search(said):
+        said, mark = said[: match.start()].rstrip(), mark or match[0]
+    return said, mark
+
+
+def has_words(text: str) -> bool:
+    """Whether a text has a letter or a digit beside its pauses and the marks of its speakers."""
+    return any(character.isalnum() for character in SPEAKER.sub("", _PAUSE.sub("", text)))
+
+
+def check_words(text: str) -> None:
+    """
+    Raises:
+        ValueError: if a text has no word that could be said.
+    """
+    if not has_words(text):
+        raise ValueError(f"There is nothing to say in {text[:60]!r}: it has no letter and no digit.")
+
+
+def total_pause(text: str) -> float:
+    """
+    Seconds of all pauses of a text.
+
+    Raises:
+        ValueError: if a pause is none or too long.
+    """
+    return sum(map(_pause_of, _PAUSE.split(text)[1::2]))
 
 
 def has_pauses(text: object) -> bool:
@@ -146,16 +185,12 @@ def _pause_of(length: str) -> float:
 
 def _sentences_said(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
-        yield from (sentence for sentence in split_sentences(piece) if _has_words(sentence))
+        yield from (sentence for sentence in split_sentences(piece) if has_words(sentence))
 
 
 def _sentences(piece: str, seconds: float, language: str | None) -> Iterator[str]:
     for sentence in _sentences_said([piece]):
         yield from _cut(" ".join(sentence.split()), seconds, language)
-
-
-def _has_words(text: str) -> bool:
-    return any(character.isalnum() for character in text)
 
 
 def _cut(sentence: str, seconds: float, language: str | None, level: int = 0) -> Iterator[str]:
@@ -185,4 +220,14 @@ def _groups(sentences: Iterable[str], seconds: float, language: str | None) -> l
     return groups
 
 
-__all__ = ["LONGEST_PAUSE", "Stretch", "has_pauses", "join_texts", "plan_stretches", "split_pauses"]
+__all__ = [
+    "LONGEST_PAUSE",
+    "Stretch",
+    "check_words",
+    "has_pauses",
+    "has_words",
+    "join_texts",
+    "plan_stretches",
+    "split_pauses",
+    "total_pause",
+]

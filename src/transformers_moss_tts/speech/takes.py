@@ -22,16 +22,8 @@ import torch
 
 from ..audio_io import load_audio
 from .guards import Guards
-from .passages import (
-    Passage,
-    PassageDecoder,
-    build_passage,
-    check_generate_kwargs,
-    derive_seed,
-    generate_passage,
-    with_voices,
-)
-from .stretches import has_pauses
+from .narration import Narration
+from .passages import Passage, PassageDecoder, check_generate_kwargs, derive_seed, generate_passage, with_voices
 
 
 # Frames that are decoded at once, for the guards to look at.
@@ -46,8 +38,9 @@ class Take:
     One generation of a text.
 
     Args:
-        audio (`np.ndarray` of shape `(channels, samples)`): what was said, without the silence or the pattern that a guard ended.
-        codes (`torch.LongTensor` of shape `(frames, n_vq)`): its codes.
+        audio (`np.ndarray` of shape `(channels, samples)`): what was said, with the pauses of the text, without the silence or the
+            pattern that a guard ended.
+        codes (`torch.LongTensor` of shape `(frames, n_vq)`): its codes, without the pauses.
         seed (`int`): seed of the sampling.
         fault (`str`, *optional*): name of the guard that acted, or of another fault, see [`Watch`].
         score (`float`, *optional*): what the scorer gave: a share of wrong words (WER or CER), a similarity or an opinion score.
@@ -103,7 +96,8 @@ def speak(
         model, processor:
             Generator and its processor, with a codec.
         text (`str`, `dict`, `list` or `BatchFeature`):
-            What the processor's call takes for one utterance, or a prompt that it has made.
+            What the processor's call takes for one utterance, or a prompt that it has made. `[pause 1.5s]` is a silence: what stands
+            before and behind it is spoken in turn, as [`stream_speech`] does.
         seed (`int`, *optional*):
             Seed of the first take, from which those of the others are derived. Without one it is drawn from the global generator.
         guards ([`Guards`], *optional*):
@@ -137,17 +131,14 @@ def speak(
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"`retries` must be a whole number, 0 or more, got {retries!r}.")
     text, fields, options = with_voices(text, fields, check_generate_kwargs(generate_kwargs))
-    if has_pauses(text):
-        raise ValueError(
-            "One generation has no pauses of a given length: speak a text with [pause 1.5s] with `stream_speech` or `speak_long`."
-        )
-    judge = None if scorer is None else Judge(scorer, processor, text, fields)
-    passage = build_passage(processor, text, fields)
+    narration = Narration(processor, text, fields)
+    said = narration.spoken_text if isinstance(text, str) else text
+    judge = None if scorer is None else Judge(scorer, processor, said, fields)
     if seed is None:
         seed = int(torch.randint(2**62, ()))
     takes: list[Take] = []
     while len(takes) <= retries:
-        take = _take(model, processor, passage, guards, options | {"seed": derive_seed(seed, len(takes))}, judge)
+        take = _take(model, narration, guards, options | {"seed": derive_seed(seed, len(takes))}, judge)
         takes.append(take)
         if take.fault is None and (judge is None or judge.is_perfect(take.score)):
             break
@@ -223,21 +214,43 @@ class Judge:
 
 
 def _take(
-    model: Any, processor: Any, passage: Passage, guards: Guards | None, options: dict[str, Any], judge: Judge | None
+    model: Any, narration: Narration, guards: Guards | None, options: dict[str, Any], judge: Judge | None
 ) -> Take:
-    audio: list[np.ndarray] = []
+    config = narration.processor.audio_tokenizer.config
+    audio = [np.zeros((config.num_channels, 0), dtype=np.float32)]
+    codes: list[torch.LongTensor] = []
+    faults: list[str | None] = []
+    for part in narration:
+        if isinstance(part, float):
+            audio += narration.silence(part)
+            continue
+        seed = derive_seed(options["seed"], len(faults))
+        said = _said(model, narration, part, guards, options | {"seed": seed})
+        audio.append(said[0])
+        codes.append(said[1])
+        faults.append(said[2])
+    heard = np.concatenate(audio, axis=1)
+    fault = max(faults, key=FAULTS.index)
+    score = judge.score(heard) if judge is not None and fault != "empty" else None
+    return Take(heard, torch.cat(codes), options["seed"], fault, score)
+
+
+def _said(
+    model: Any, narration: Narration, passage: Passage, guards: Guards | None, options: dict[str, Any]
+) -> tuple[np.ndarray, torch.LongTensor, str | None]:
+    """Audio and codes of a passage, and its fault."""
+    processor, audio = narration.processor, []
     watch = passage.watch(guards, processor.frame_rate)
     decoder = PassageDecoder(model, processor, watch, audio.append, lambda: _CHUNK)
     generate_passage(model, passage, decoder, options)
+    narration.keep(decoder, is_guarded=guards is not None)
     config = processor.audio_tokenizer.config
     codes = torch.cat(
         [torch.zeros(0, model.config.n_vq, dtype=torch.long)[:, : decoder.num_codebooks], *decoder.codes]
     )
     heard = np.concatenate([np.zeros((config.num_channels, 0), dtype=np.float32), *audio], axis=1)
     codes = codes[: watch.num_good_frames]
-    heard = heard[:, : len(codes) * config.downsample_rate]
-    score = judge.score(heard) if judge is not None and watch.fault != "empty" else None
-    return Take(heard, codes, options["seed"], watch.fault, score)
+    return heard[:, : len(codes) * config.downsample_rate], codes, watch.fault
 
 
 def _cost(take: Take, judge: Judge | None) -> float:
