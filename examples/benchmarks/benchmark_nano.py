@@ -20,17 +20,16 @@ the code of the release if a folder with it is given (`modeling_moss_tts_nano.py
 """
 
 import argparse
-import importlib
 import json
 import statistics
-import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from in_turn import best_and_median, print_table, ratios, run_in_turn
 from processor_name import processor_name
+from reference_code import import_reference
 from transformers import CompileConfig
 from transformers.utils import logging
 
@@ -110,10 +109,8 @@ def generator_of(mode: str, batch_size: int) -> tuple[MossTTSNanoModel, Callable
 
 def generator_of_reference(folder: Path) -> Callable[[int], torch.Tensor]:
     """As `generator_of`, with the code of the release in a folder, in float32 and with the same weights and sampling."""
-    package = sys.modules["nano_reference"] = types.ModuleType("nano_reference")
-    package.__path__ = [str(folder)]
-    modeling = importlib.import_module("nano_reference.modeling_moss_tts_nano")
-    configuration = importlib.import_module("nano_reference.configuration_moss_tts_nano")
+    modeling = import_reference(folder, "modeling_moss_tts_nano")
+    configuration = import_reference(folder, "configuration_moss_tts_nano")
     ours = build_generator("float32")
     model = modeling.MossTTSNanoForCausalLM(configuration.MossTTSNanoConfig(**ours.config.to_dict())).eval()
     model.load_state_dict(ours.state_dict(), strict=False)
@@ -150,13 +147,16 @@ def run_all(args: argparse.Namespace) -> list[dict]:
         assert audio.shape[-1] == num_frames * 3840
         return generated - start, time.perf_counter() - generated
 
-    runs, rates = {mode: [] for mode in generators}, []
     for generate in generators.values():
         speak(generate, 4)
-    for _ in range(args.rounds):
-        rates.append(read_rate("cpu", torch.float32))
-        for mode, generate in generators.items():
-            runs[mode].append((speak(generate, 4), speak(generate, 4 + args.frames)))
+    rates = [read_rate("cpu", torch.float32) for _ in range(3)]
+    runs = run_in_turn(
+        {
+            mode: lambda generate=generate: (speak(generate, 4), speak(generate, 4 + args.frames))
+            for mode, generate in generators.items()
+        },
+        args.rounds,
+    )
     return [summary_of(mode, runs, limits[mode] / max(rates), args) for mode in generators]
 
 
@@ -165,20 +165,29 @@ def summary_of(mode: str, runs: dict[str, list], limit: float, args: argparse.Na
     # The prompt does not count into a frame, but into the real-time factor.
     frames = [(long[0] - short[0]) / args.frames for short, long in runs[mode]]
     factors = [sum(long) / seconds for _, long in runs[mode]]
+    best, median = best_and_median(frames)
     result = {
         "mode": mode,
         "batch": args.batch,
-        "real_time_factor": [round(min(factors), 3), round(statistics.median(factors), 3)],
+        "real_time_factor": [round(factor, 3) for factor in best_and_median(factors)],
         "codec_share": round(statistics.median(long[1] / sum(long) for _, long in runs[mode]), 3),
-        "frame_ms": [round(min(frames) * 1e3, 2), round(statistics.median(frames) * 1e3, 2)],
+        "frame_ms": [round(best * 1e3, 2), round(median * 1e3, 2)],
         "limit_ms": round(limit * 1e3, 2),
-        "share_of_limit": round(limit / statistics.median(frames), 3),
+        "share_of_limit": round(limit / median, 3),
     }
     if "reference" in runs:
         theirs = [sum(long) / seconds for _, long in runs["reference"]]
-        ratios = [min(theirs) / min(factors), statistics.median(theirs) / statistics.median(factors)]
-        result["of_reference"] = [round(ratio, 2) for ratio in ratios]
+        result["of_reference"] = [round(ratio, 2) for ratio in ratios(factors, theirs)]
     return result
+
+
+def row_of(result: dict) -> dict[str, str]:
+    best, median = result["real_time_factor"]
+    row = {"mode": result["mode"], "RTF best": f"{best:.2f}", "median": f"{median:.2f}"}
+    row |= {"codec": f"{result['codec_share']:.0%}", "frame ms": f"{result['frame_ms'][1]:.1f}"}
+    row |= {"limit ms": f"{result['limit_ms']:.1f}", "MBU": f"{result['share_of_limit']:.0%}"}
+    faster = result.get("of_reference")
+    return row | ({} if faster is None else {"of the reference's speed": f"{faster[0]:.2f} and {faster[1]:.2f}"})
 
 
 def main() -> None:
@@ -202,15 +211,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     print(processor_name())
     results = run_all(args)
-    print(
-        f"{'mode':>17}{'RTF best':>10}{'median':>8}{'codec':>7}{'frame ms':>10}{'limit ms':>10}{'MBU':>6}  of the reference's speed"
-    )
-    for result in results:
-        best, median = result["real_time_factor"]
-        print(
-            f"{result['mode']:>17}{best:10.2f}{median:8.2f}{result['codec_share']:7.0%}{result['frame_ms'][1]:10.1f}"
-            f"{result['limit_ms']:10.1f}{result['share_of_limit']:6.0%}  {result.get('of_reference', '')}"
-        )
+    print_table([row_of(result) for result in results])
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         summary = {"processor": processor_name(), "threads": args.threads, "results": results}

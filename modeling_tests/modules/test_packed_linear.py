@@ -24,6 +24,7 @@ from transformers import CompileConfig
 
 from transformers_moss_tts.evaluation.measures.memory_bandwidth import weights_read_a_step
 from transformers_moss_tts.modules.packed_linear import PackedLinear
+from transformers_moss_tts.modules.small_batch_linear import joined_linears
 
 
 pytestmark = pytest.mark.skipif(
@@ -82,6 +83,22 @@ def test_packed_models_take_other_weights(model):
     other = type(model)(model.config).eval().bfloat16().float()
     model.pack_weights().load_state_dict(other.state_dict())
     assert torch.equal(speak(model), speak(other))
+
+
+@torch.no_grad()
+def test_layers_of_one_input_are_multiplied_together():
+    layers = [linear_of_bfloat16(bias=False), nn.Linear(48, 16, bias=False).bfloat16().float()]
+    together, input = PackedLinear.joined(layers), torch.randn(2, 48)
+    expected = [layer(input) for layer in layers]
+    torch.testing.assert_close(torch.cat(list(joined_linears(input, *together)), 1), torch.cat(expected, 1))
+    for packed, layer, output in zip(copy.deepcopy(together), layers, expected):
+        torch.testing.assert_close(packed(input), output)
+        assert torch.equal(packed.weight, layer.weight)
+        assert packed.num_bytes == 2 * layer.weight.numel()
+    # Of one that has got another weight the others know nothing.
+    together[0].load_state_dict({"weight": -layers[0].weight})
+    torch.testing.assert_close(joined_linears(input, *together)[1], expected[1])
+    torch.testing.assert_close(together[0](input), -expected[0])
 
 
 def test_gradients_are_refused():

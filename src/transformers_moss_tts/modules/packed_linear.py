@@ -18,7 +18,8 @@ waits for weights to be read, and these are half as long.
 
 import weakref
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -48,23 +49,42 @@ class PackedLinear(nn.Module):
         self.is_tied = is_tied
         self._pack(weight, bias)
 
+    @classmethod
+    def joined(cls, layers: Sequence[nn.Linear]) -> "list[PackedLinear]":
+        """One for each of several plain layers without biases that have the same input, all packed together."""
+        packed = _prepack(torch.cat([layer.weight for layer in layers]), None)
+        sizes = [layer.out_features for layer in layers]
+        outputs = [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes))]
+        return [cls._of(packed, layers[0].in_features, sum(sizes), part) for part in outputs]
+
+    @classmethod
+    def _of(cls, packed: torch.ScriptObject, in_features: int, num_packed: int, outputs: slice) -> "PackedLinear":
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer.is_tied = False
+        layer._hold(packed, in_features, num_packed, outputs)
+        return layer
+
     def _pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        weight = weight.detach().float()
-        self.out_features, self.in_features = weight.shape
-        if not weight.abs().amax() <= _LARGEST:
-            raise ValueError(
-                f"A weight of shape {tuple(weight.shape)} has numbers beyond {_LARGEST:.0f}, the largest of float16: leave the model "
-                "unpacked."
-            )
-        bias = None if bias is None else bias.detach().float()
-        self.packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        num_outputs, in_features = weight.shape
+        self._hold(_prepack(weight, bias), in_features, num_outputs, slice(0, num_outputs))
+
+    def _hold(self, packed: torch.ScriptObject, in_features: int, num_packed: int, outputs: slice) -> None:
+        """Takes a packed weight, of which the layer's outputs are a part where several layers are packed together."""
+        self.packed, self.in_features, self.num_packed, self.outputs = packed, in_features, num_packed, outputs
+        self.out_features = outputs.stop - outputs.start
         self.number = id(self)
         _LAYERS[self.number] = self
 
     @property
     def weight(self) -> torch.Tensor:
         """A copy of the weight, `(out_features, in_features)` in float32."""
-        return torch.ops.quantized.linear_unpack_fp16(self.packed)[0].float()
+        return torch.ops.quantized.linear_unpack_fp16(self.packed)[0][self.outputs].float()
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """A copy of the bias, `(out_features,)` in float32."""
+        return torch.ops.quantized.linear_unpack_fp16(self.packed)[1]
 
     @property
     def num_bytes(self) -> int:
@@ -72,12 +92,22 @@ class PackedLinear(nn.Module):
         return 2 * self.in_features * self.out_features
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        output = self._multiply(input)
+        return output if self.num_packed == self.out_features else output[..., self.outputs]
+
+    def multiply_joined(self, input: torch.Tensor, layers: Sequence[nn.Module]) -> torch.Tensor | None:
+        """Outputs of layers that are packed together, of which this is the first, one after the other; `None` for any others."""
+        if any(getattr(layer, "packed", None) is not self.packed for layer in layers):
+            return None
+        return self._multiply(input)
+
+    def _multiply(self, input: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and input.requires_grad:
             raise RuntimeError(
                 "Packed weights have no gradients: train the model before `pack_weights`, or generate under `torch.no_grad()`."
             )
         if torch.compiler.is_compiling():
-            output = torch.ops.transformers_moss_tts.packed_linear(input, self.number, self.out_features)
+            output = torch.ops.transformers_moss_tts.packed_linear(input, self.number, self.num_packed)
         else:
             output = _multiply(input, self.packed)
         return output if input.dtype == torch.float32 else output.to(input.dtype)
@@ -89,8 +119,7 @@ class PackedLinear(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if not self.is_tied:
             destination[prefix + "weight"] = self.weight
-        bias = torch.ops.quantized.linear_unpack_fp16(self.packed)[1]
-        if bias is not None:
+        if (bias := self.bias) is not None:
             destination[prefix + "bias"] = bias
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, *args):
@@ -100,16 +129,19 @@ class PackedLinear(nn.Module):
             missing_keys.append(prefix + "weight")
 
     def __deepcopy__(self, memo):
-        kind, arguments = self.__reduce__()
-        return kind(*arguments).train(self.training)
+        # What is packed never changes: copies share it.
+        copied = self._of(self.packed, self.in_features, self.num_packed, self.outputs)
+        copied.is_tied = self.is_tied
+        return copied.train(self.training)
 
     def __reduce__(self):
-        return type(self), (*torch.ops.quantized.linear_unpack_fp16(self.packed), self.is_tied)
+        return type(self), (self.weight, self.bias, self.is_tied)
 
 
 def pack_linears(model: nn.Module, read_each_step: Iterable[nn.Module]) -> None:
     """
-    Replaces the plain linear layers of parts of a model by packed ones.
+    Replaces the plain linear layers of parts of a model by packed ones. Those that a module names in `joined_linears`, because they
+    have the same input, are packed together.
 
     Raises:
         ValueError: if a weight is on another device than a CPU, is beyond float16, or this processor has no such products.
@@ -137,8 +169,28 @@ def pack_linears(model: nn.Module, read_each_step: Iterable[nn.Module]) -> None:
     layers.clear()
     for module, name in places:
         layer = getattr(module, name)
-        is_tied = shares[id(layer.weight)] > 1
-        setattr(module, name, PackedLinear(layer.weight, getattr(layer, "bias", None), is_tied))
+        group = getattr(module, "joined_linears", ())
+        if name in group and all(_can_join(getattr(module, other), shares) for other in group):
+            parts = PackedLinear.joined([getattr(module, other) for other in group])
+            for other, part in zip(group, parts):
+                setattr(module, other, part)
+        elif not isinstance(layer, PackedLinear):
+            is_tied = shares[id(layer.weight)] > 1
+            setattr(module, name, PackedLinear(layer.weight, getattr(layer, "bias", None), is_tied))
+
+
+def _can_join(layer: nn.Module, shares: Counter[int]) -> bool:
+    return is_plain_linear(layer) and layer.bias is None and shares[id(layer.weight)] == 1
+
+
+def _prepack(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.ScriptObject:
+    weight = weight.detach().float()
+    if not weight.abs().amax() <= _LARGEST:
+        raise ValueError(
+            f"A weight of shape {tuple(weight.shape)} has numbers beyond {_LARGEST:.0f}, the largest of float16: leave the model "
+            "unpacked."
+        )
+    return torch.ops.quantized.linear_prepack_fp16(weight, None if bias is None else bias.detach().float())
 
 
 def _multiply(input: torch.Tensor, packed: torch.ScriptObject) -> torch.Tensor:

@@ -99,19 +99,26 @@ def small_batch_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Te
 
 
 def joined_linears(input: torch.Tensor, *layers: nn.Module) -> Sequence[torch.Tensor]:
-    """Outputs of several layers of one input; inside [`small_batch_linears`] as one product if they have no biases."""
-    if any(type(layer) is not SmallBatchLinear or layer.bias is not None for layer in layers):
+    """
+    Outputs of several layers of one input, as one product where that is faster: of layers without biases inside
+    [`small_batch_linears`], and of those that are packed together.
+    """
+    output = _joined_product(input, layers)
+    if output is None:
         return [layer(input) for layer in layers]
+    return output.split([layer.out_features for layer in layers], dim=-1)
+
+
+def _joined_product(input: torch.Tensor, layers: Sequence[nn.Module]) -> torch.Tensor | None:
+    if any(type(layer) is not SmallBatchLinear or layer.bias is not None for layer in layers):
+        multiply = getattr(layers[0], "multiply_joined", None)
+        return None if multiply is None else multiply(input, layers)
     weights = [layer.weight for layer in layers]
     if torch.compiler.is_compiling():
         # The compiler joins the reductions of a single vector.
-        output = _trace(input, weights, None) if _is_small(input) and input.shape[:-1].numel() > 1 else None
-    else:
-        prepared = _find(input, weights)
-        output = None if prepared is None else prepared.multiply(input)
-    if output is None:
-        return [layer(input) for layer in layers]
-    return output.split([len(weight) for weight in weights], dim=-1)
+        return _trace(input, weights, None) if _is_small(input) and input.shape[:-1].numel() > 1 else None
+    prepared = _find(input, weights)
+    return None if prepared is None else prepared.multiply(input)
 
 
 def is_plain_linear(module: nn.Module) -> bool:

@@ -35,6 +35,8 @@ class MossTTSLocalRMSNorm(Qwen3RMSNorm):
 class MossTTSLocalQwen3Attention(Qwen3Attention):
     """Qwen3's attention without positions."""
 
+    joined_linears = ("q_proj", "k_proj", "v_proj")
+
     def __init__(self, config: Qwen3Config, layer_idx: int):
         super().__init__(config, layer_idx)
         self.q_norm = MossTTSLocalRMSNorm(self.head_dim, eps=config.rms_norm_eps)
@@ -56,6 +58,8 @@ class MossTTSLocalQwen3Attention(Qwen3Attention):
 
 
 class MossTTSLocalQwen3MLP(Qwen3MLP):
+    joined_linears = ("gate_proj", "up_proj")
+
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         gate, up = joined_linears(hidden_states, self.gate_proj, self.up_proj)
         return self.down_proj(self.act_fn(gate) * up)

@@ -39,6 +39,8 @@ class MossTTSLocalPreTrainedModel(MossTTSPreTrainedModel):
 class MossTTSLocalV1Adapter(nn.Module):
     """SwiGLU between the backbone's width and the local transformer's."""
 
+    joined_linears = ("gate_proj", "up_proj")
+
     def __init__(self, d_in: int, width: int, d_out: int):
         super().__init__()
         self.gate_proj = nn.Linear(d_in, width, bias=False)
