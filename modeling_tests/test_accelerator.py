@@ -44,6 +44,14 @@ def test_compiled_steps_generate_the_tokens_of_eager_ones(model):
     assert torch.equal(model.generate(**prompts, **GREEDY, **compiled), model.generate(**prompts, **GREEDY))
 
 
+@pytest.mark.skipif(torch_device == "cpu", reason="offloads from a GPU")
+def test_an_offloaded_cache_changes_nothing(model):
+    model.to(torch_device)
+    prompts = {name: value.to(torch_device) for name, value in prompts_of(model).items()}
+    offloaded = model.generate(**prompts, **GREEDY, cache_implementation="offloaded")
+    assert torch.equal(offloaded, model.generate(**prompts, **GREEDY))
+
+
 @pytest.mark.parametrize("build", [tiny_codec, tiny_stereo_codec])
 def test_a_codec_gives_the_codes_and_samples_of_the_cpu(build):
     codec = build()

@@ -114,6 +114,15 @@ def test_the_memory_of_a_long_speech_is_drawn(run, tmp_path):
     assert Journal.append.__qualname__ == "Journal.append"
 
 
+def test_the_documented_memory_is_that_of_the_shapes(run, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
+    rows = [line.split("|")[1:-1] for line in run("benchmarks/memory.py").splitlines()[2:]]
+    documented = (EXAMPLES.parent / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    assert [row[0].strip() for row in rows][-1] == "MOSS-TTS-Nano" and len(rows) == 4
+    for _, *figures in rows:
+        assert "|".join(figures) in documented
+
+
 def test_a_voice_is_kept_and_used(run, generator, tmp_path):
     options = ["hello world", "--model", generator]
     kept = tmp_path / "anna.safetensors"

@@ -347,6 +347,8 @@ def test_numbers_of_numpy_are_taken(models):
         ("logits_to_keep", 2),
         ("negative_prompt_ids", torch.zeros(1, 9, dtype=torch.long)),
         ("cache_implementation", "paged"),
+        ("cache_implementation", "offloaded"),
+        ("cache_implementation", "offloaded_static"),
         ("text_temprature", 1.0),
     ],
 )

@@ -347,6 +347,12 @@ class MossTTSGenerationMixin(GenerationMixin):
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         is_given = model_kwargs.get(CACHE_NAME) is not None
+        kind = generation_config.cache_implementation
+        if not is_given and isinstance(kind, str) and kind.startswith("offloaded") and self.device.type == "cpu":
+            raise ValueError(
+                f"`cache_implementation={kind!r}` moves keys and values from a GPU to the memory of the machine, and the model is on "
+                "a CPU: leave it out."
+            )
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         cache = model_kwargs.get(CACHE_NAME)
         if type(cache) is DynamicCache and not is_given and not cache.offloading:
