@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import websockets.sync.client as websockets
+from serving_at import running
 from websockets.exceptions import ConnectionClosedError
 
 
@@ -61,6 +62,15 @@ def test_pauses_are_silent(server):
 def test_faults_are_said_and_end_the_session(server, message, config, pieces):
     messages, _ = talk(server, config, pieces)
     assert messages[-1]["type"] == "error" and message in messages[-1]["message"]
+
+
+def test_a_session_has_its_time(speaker):
+    with running(speaker, timeout=0.5) as server:
+        with websockets.connect(server.url.replace("http", "ws") + "/v1/audio/speech/stream") as socket:
+            message = json.loads(socket.recv(timeout=20))
+            assert message == {"type": "error", "message": "The session took too long."}
+            with pytest.raises(ConnectionClosedError, match="1008"):
+                socket.recv(timeout=20)
 
 
 def test_a_session_that_leaves_ends_its_generation(server):

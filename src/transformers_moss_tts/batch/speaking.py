@@ -169,7 +169,7 @@ def _problem_of_reference(reference: str, max_duration: float) -> str | None:
 
 def _seed_of(seed: int, name: str) -> int:
     """Seed of a line, which stays when lines are added before it."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7])
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
 
 
 def blocks_of(lines: list[Line]) -> Iterator[pa.Table]:

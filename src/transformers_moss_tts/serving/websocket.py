@@ -70,21 +70,24 @@ def add_websocket(app: FastAPI, server: "SpeechServer", max_sessions: int) -> No
 async def _hold(socket: WebSocket, server: "SpeechServer") -> None:
     """A session, from its configuration to its end."""
     try:
-        async with asyncio.timeout(server.options.timeout):
-            config = SessionConfig.model_validate_json(await _message(socket, server))
-            stream = await _open(server, config, _text(socket, server))
-            async with stream:
-                await _speak(socket, config, stream)
-            await socket.close()
+        await asyncio.wait_for(_converse(socket, server), server.options.timeout)
     except ValidationError as error:
         first = error.errors()[0]
         await _fail(socket, _POLICY, f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}")
     except (ProtocolError, ValueError, TypeError) as error:
         await _fail(socket, _POLICY, str(getattr(error, "detail", error)))
-    except TimeoutError:
+    except (asyncio.TimeoutError, TimeoutError):  # two classes before Python 3.11
         await _fail(socket, _POLICY, "The session took too long.")
     except (RuntimeError, OSError) as error:
         await _fail(socket, _FAILED, f"The generation failed ({type(error).__name__}).")
+
+
+async def _converse(socket: WebSocket, server: "SpeechServer") -> None:
+    config = SessionConfig.model_validate_json(await _message(socket, server))
+    stream = await _open(server, config, _text(socket, server))
+    async with stream:
+        await _speak(socket, config, stream)
+    await socket.close()
 
 
 async def _open(server: "SpeechServer", config: SessionConfig, text: AsyncIterator[str]) -> SpeechStream:
