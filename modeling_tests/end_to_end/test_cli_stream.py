@@ -1,5 +1,6 @@
 """`moss-tts --stream`: played, piped and written while it is generated."""
 
+import io
 import os
 import subprocess
 import sys
@@ -127,3 +128,17 @@ def test_a_guard_that_acts_is_named(folder, tmp_path, capsys):
     arguments = ["hello world", "--model", folder, "--stream", "--seed", "3", "--max-new-tokens", "13"]
     assert cli.main([*arguments, "-o", str(tmp_path / "a.wav"), "--quiet"]) == 1
     assert "limit" in capsys.readouterr().err and soundfile.info(tmp_path / "a.wav").frames > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b"", "the text is empty"), (b"hi [pause soon]", "is no pause"), (b"... !", "no digit"), (b"\xff", "UTF-8")],
+)
+def test_a_text_that_is_none_leaves_a_file_alone(folder, tmp_path, monkeypatch, capsys, text, message):
+    file = tmp_path / "speech.wav"
+    file.write_bytes(b"an earlier one")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert cli.main(["--stream", "--model", folder, "-o", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert file.read_bytes() == b"an earlier one" and len(list(tmp_path.iterdir())) == 1

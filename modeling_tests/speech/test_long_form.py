@@ -70,7 +70,9 @@ def whole(model, processor, voice, tmp_path_factory) -> dict[str, np.ndarray]:
     for suffix in SUFFIXES:
         speak_long(model, processor, TEXT, folder / f"a{suffix}", voice=voice, **OPTIONS)
     assert sorted(os.listdir(folder)) == sorted(f"a{suffix}" for suffix in SUFFIXES)
-    return {suffix: soundfile.read(folder / f"a{suffix}")[0] for suffix in SUFFIXES}
+    return {suffix: soundfile.read(folder / f"a{suffix}")[0] for suffix in SUFFIXES} | {
+        f"bytes of {suffix}": (folder / f"a{suffix}").read_bytes() for suffix in SUFFIXES
+    }
 
 
 @pytest.fixture
@@ -173,8 +175,17 @@ def test_a_run_that_stopped_goes_on(model, processor, voice, whole, tmp_path, mo
             speak_long(model, processor, TEXT, path, voice=voice, **OPTIONS)
     assert len(load_audio(path, RATE)) > RATE
     speak_long(model, processor, TEXT, path, voice=voice, **OPTIONS)
-    np.testing.assert_array_equal(soundfile.read(path)[0], whole[suffix])
+    assert path.read_bytes() == whole[f"bytes of {suffix}"]
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_speech_may_begin_with_a_pause(model, processor, voice, tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    speech = speak_long(model, processor, "[pause 0.5s] One two.", path, voice=voice, **OPTIONS)
+    audio = load_audio(path, RATE)
+    assert len(audio) == pytest.approx(speech.seconds * RATE, abs=0.1 * RATE)
+    assert np.abs(audio[: round(0.45 * RATE)]).max() < 0.01 < np.abs(audio).max()
 
 
 KILLED = """
@@ -304,6 +315,13 @@ BAD_STATES = {
     "of a newer version": (lambda lines: [lines[0].replace('"version": 1', '"version": 2'), *lines[1:]], "version 2"),
     "another field": (lambda lines: [lines[0], lines[1].replace('"take"', '"took"'), lines[2]], "line 2 is damaged"),
     "a text for a number": (lambda lines: [lines[0], lines[1].replace('"take": 0', '"take": "0"')], "`take` is '0'"),
+    "a flag for a number": (
+        lambda lines: [lines[0], lines[1].replace('"take": 0', '"take": false')],
+        "`take` is False",
+    ),
+    "no number": (lambda lines: [lines[0], lines[1].replace('"take": 0', '"take": NaN')], "line 2 is damaged"),
+    "cues of no kind": (lambda lines: [lines[0], lines[1].replace('"cues": [[', '"cues": [["x", ')], "`cues` is"),
+    "too many brackets": (lambda lines: ["[" * 100_000, *lines[1:]], "line 1 is damaged"),
     "times that go back": (lambda lines: [lines[0], lines[2], lines[1]], "line 3 is damaged: its times"),
     "codes of another": (lambda lines: [*lines[:-1], lines[-1].replace('"codes": "8:', '"codes": "7:')], "damaged"),
     "of another text": (

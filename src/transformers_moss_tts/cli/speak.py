@@ -174,6 +174,15 @@ def _stream(
 
 def _written_text() -> Iterator[str]:
     """The standard input, in pieces as they come."""
+    is_empty = True
+    for piece in _pieces_of_input():
+        is_empty = is_empty and not piece.strip()
+        yield piece
+    if is_empty:
+        raise ValueError("There is nothing to say: the text is empty.")
+
+
+def _pieces_of_input() -> Iterator[str]:
     source = getattr(sys.stdin, "buffer", None)
     if source is None:
         yield from sys.stdin

@@ -77,8 +77,11 @@ def speak_streaming(
     """
     seed = options.pop("seed", None)
     with stream_speech(model, processor, text, seed=seed, generate_kwargs=options, **fields) as stream:
-        with _sink(stream, args) as write:
+        with contextlib.ExitStack() as stack:
+            # A file of the same name, and whoever reads the pipe, are left alone until there is a sound. A player may be missing.
+            write = None if args.is_named else stack.enter_context(_sink(stream, args))
             for audio in stream:
+                write = write or stack.enter_context(_sink(stream, args))
                 write(np.asarray(audio))
                 if not args.quiet:
                     _show(stream)

@@ -16,6 +16,7 @@
 import contextlib
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +34,9 @@ _MAX_RIFF = 2**32 - 1
 _BLOCK = 1 << 16
 # Samples of each channel that libvorbis gets at once, 0.17 s at 24 kHz: those of an unfinished file wait for it.
 _VORBIS_BLOCK = 4096
+# Head of a page of Ogg (RFC 3533, 6): its mark, where the serial number of the stream and the checksum stand, and its shortest length.
+_PAGE, _SERIAL, _CHECKSUM, _PAGE_HEAD_BYTES = b"OggS", slice(14, 18), slice(22, 26), 27
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 class GrowingAudio:
@@ -66,6 +70,9 @@ class GrowingAudio:
             OSError: if it cannot be written.
         """
         samples = np.round(np.clip(audio, -1, 1).T * 32767).astype("<i2")
+        # An encoder has no header yet before its first sample.
+        if not len(samples):
+            return
         try:
             self._file.append(samples)
         except OSError as error:
@@ -216,17 +223,27 @@ class _Encoded:
 
 
 class _Sink(io.RawIOBase):
-    """The file that libsndfile writes to, whose callbacks cannot raise: an error waits until it is asked for."""
+    """
+    The file that libsndfile writes to, whose callbacks cannot raise: an error waits until it is asked for. Streams of Ogg get the serial
+    number 0 in place of a random one: the same audio has the same bytes.
+    """
 
     def __init__(self, file: BinaryIO):
         self.file = file
         self.error: OSError | None = None
         self.whole = 0
+        # The head of a page, which comes first and by itself, waits for its body.
+        self._head = b""
 
     def write(self, data: Any) -> int:
+        data = bytes(data)
+        if not self._head and data.startswith(_PAGE) and len(data) == _PAGE_HEAD_BYTES + data[_PAGE_HEAD_BYTES - 1]:
+            self._head = data
+            return len(data)
+        page, self._head = _with_serial(self._head, data), b""
         if self.error is None:
             try:
-                self.file.write(data)
+                self.file.write(page)
                 self.file.flush()
             except OSError as error:
                 self.error = error
@@ -263,7 +280,19 @@ class _Sink(io.RawIOBase):
         return self.file.seek(offset, whence)
 
     def tell(self) -> int:
-        return self.file.tell()
+        return self.file.tell() + len(self._head)
+
+
+def _with_serial(head: bytes, body: bytes) -> bytes:
+    """A page of Ogg with the serial number 0; bytes without the head of one as they are."""
+    if not head:
+        return body
+    page = bytearray(head + body)
+    page[_SERIAL] = page[_CHECKSUM] = bytes(4)
+    # The checksum is that of zlib with the bits of all bytes, and its own, the other way round, and nothing inverted.
+    checksum = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    page[_CHECKSUM] = int(f"{checksum:032b}"[::-1], 2).to_bytes(4, "little")
+    return bytes(page)
 
 
 def _reopened(path: Path, size: int) -> BinaryIO:

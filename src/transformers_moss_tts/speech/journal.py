@@ -143,8 +143,8 @@ class Journal:
 
     def _take(self, line: bytes, number: int) -> None:
         try:
-            values = json.loads(line)
-        except ValueError as error:
+            values = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
             raise ValueError("is damaged") from error
         if number == 1:
             self._check_header(values)
@@ -152,8 +152,10 @@ class Journal:
         if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Record)}:
             raise ValueError("is damaged")
         for name, kind in _KINDS.items():
-            if not isinstance(values[name], kind):
+            if not isinstance(values[name], kind) or (kind is int and isinstance(values[name], bool)):
                 raise ValueError(f"is damaged: `{name}` is {values[name]!r:.40}")
+        if not all(map(_is_cue, values["cues"])):
+            raise ValueError(f"is damaged: `cues` is {values['cues']!r:.40}")
         record = Record(**values)
         before = self.records[-1].num_samples if self.records else 0
         if not before <= record.start <= record.end <= record.num_samples:
@@ -169,6 +171,14 @@ class Journal:
             raise ValueError(
                 "is of another text, voice, model or other settings than these. Give the same ones to go on"
             )
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _is_cue(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(item) in (int, float) for item in value)
 
 
 def pack_codes(codes: torch.LongTensor) -> str:

@@ -261,7 +261,8 @@ def _parts_of(texts: Iterable[str]) -> Iterator[str | float]:
     first, has_said = "", False
     for text in texts:
         first = first or text
-        for part in split_pauses(text):
+        # All pauses are looked at before anything is said.
+        for part in list(split_pauses(text)):
             has_said = has_said or isinstance(part, str)
             yield part
     if first and not has_said:
