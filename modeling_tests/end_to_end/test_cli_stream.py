@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -142,3 +143,18 @@ def test_a_text_that_is_none_leaves_a_file_alone(folder, tmp_path, monkeypatch, 
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert file.read_bytes() == b"an earlier one" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp3"])
+def test_a_full_disk_leaves_what_was_said(said, tmp_path, capsys, suffix):
+    """A file that may grow no further gives the errors of a full disk."""
+    file = tmp_path / f"speech{suffix}"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+    try:
+        assert cli.main([*said, "-o", str(file)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{str(file)!r}" in capsys.readouterr().err
+    assert 0 < len(soundfile.read(file)[0]) <= 4_000
+    assert list(tmp_path.iterdir()) == [file]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..speech.growing_audio import GrowingAudio, wave_header
+from ..speech.growing_audio import GrowingAudio, spool_path, wave_header
 from ..speech.streaming import SpeechStream, stream_speech
 from ..utils.playing import open_player
 
@@ -110,7 +110,12 @@ def _sink(stream: SpeechStream, args: Namespace) -> Iterator[Callable[[np.ndarra
     try:
         yield file.append
     finally:
-        file.finish()
+        try:
+            file.finish()
+        finally:
+            file.close()
+            # Nobody goes on with a stream.
+            spool_path(args.output).unlink(missing_ok=True)
 
 
 def _feed(player: Any, samples: bytes) -> None:

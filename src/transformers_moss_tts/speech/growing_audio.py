@@ -78,7 +78,7 @@ class GrowingAudio:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.take_back()
-            raise OSError(error.errno, error.strerror or str(error), str(self.path)) from error
+            raise self._named(error) from error
         self.num_samples += len(samples)
 
     def append_silence(self, num_samples: int) -> None:
@@ -87,13 +87,24 @@ class GrowingAudio:
             self.append(np.zeros((self.num_channels, min(_BLOCK, num_samples - start)), dtype=np.float32))
 
     def finish(self) -> None:
-        """Closes the file, and removes what was needed to go on."""
-        self._file.finish()
+        """
+        Closes the file, and removes what was needed to go on.
+
+        Raises:
+            OSError: if what is left cannot be written.
+        """
+        try:
+            self._file.finish()
+        except OSError as error:
+            raise self._named(error) from error
 
     def close(self) -> None:
         """Closes the file as it is; a later run can go on."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def _named(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror or str(error), str(self.path))
 
 
 def check_output(path: Path, sampling_rate: int) -> None:
@@ -122,13 +133,12 @@ class _Wave:
     def __init__(self, path: Path, sampling_rate: int, num_channels: int, num_samples: int):
         self.path, self.rate, self.num_channels = path, sampling_rate, num_channels
         self.size = num_samples * num_channels * _SAMPLE_BYTES
-        self.file = _reopened(path, _HEADER_BYTES + self.size) if num_samples else path.open("w+b")
+        self.file = _reopened(path, _HEADER_BYTES + self.size) if num_samples else _opened(path)
         self._write_header()
 
     def append(self, samples: np.ndarray) -> None:
         self.file.seek(_HEADER_BYTES + self.size)
-        self.file.write(samples.tobytes())
-        self.file.flush()
+        _write_all(self.file, samples.tobytes())
         self.size += samples.nbytes
         self._write_header()
 
@@ -143,8 +153,7 @@ class _Wave:
 
     def _write_header(self) -> None:
         self.file.seek(0)
-        self.file.write(wave_header(self.rate, self.num_channels, self.size))
-        self.file.flush()
+        _write_all(self.file, wave_header(self.rate, self.num_channels, self.size))
 
 
 def wave_header(sampling_rate: int, num_channels: int, num_bytes: int) -> bytes:
@@ -170,8 +179,8 @@ class _Encoded:
     def __init__(self, path: Path, sampling_rate: int, num_channels: int, num_samples: int):
         self.path, self.num_channels = path, num_channels
         self.spool_bytes = num_samples * num_channels * _SAMPLE_BYTES
-        self.spool = _reopened(spool_path(path), self.spool_bytes) if num_samples else spool_path(path).open("w+b")
-        self.sink = _Sink(path.open("w+b"))
+        self.spool = _reopened(spool_path(path), self.spool_bytes) if num_samples else _opened(spool_path(path))
+        self.sink = _Sink(_opened(path))
         container, encoding = file_format(path.suffix.lower())
         self.encoder: Any = soundfile.SoundFile(
             self.sink, "w", sampling_rate, num_channels, encoding, format=container, closefd=False
@@ -185,8 +194,7 @@ class _Encoded:
 
     def append(self, samples: np.ndarray) -> None:
         self.spool.seek(self.spool_bytes)
-        self.spool.write(samples.tobytes())
-        self.spool.flush()
+        _write_all(self.spool, samples.tobytes())
         num_bytes, together = self.spool_bytes + samples.nbytes, self.num_together * self.num_channels * _SAMPLE_BYTES
         self._encode_until(num_bytes // together * together)
         self.spool_bytes = num_bytes
@@ -243,8 +251,7 @@ class _Sink(io.RawIOBase):
         page, self._head = _with_serial(self._head, data), b""
         if self.error is None:
             try:
-                self.file.write(page)
-                self.file.flush()
+                _write_all(self.file, page)
             except OSError as error:
                 self.error = error
         return len(data)
@@ -266,8 +273,7 @@ class _Sink(io.RawIOBase):
         info[13] = info[13] & 0xF0 | length >> 32
         info[14:18] = (length & 0xFFFFFFFF).to_bytes(4, "big")
         self.file.seek(8)
-        self.file.write(info)
-        self.file.flush()
+        _write_all(self.file, info)
         self.file.seek(place)
 
     def cut(self) -> None:
@@ -301,9 +307,21 @@ def _reopened(path: Path, size: int) -> BinaryIO:
         raise ValueError(
             f"{str(path)!r} is missing or was cut since the run that is to go on: begin anew with `restart=True`."
         )
-    file = path.open("r+b")
+    file = path.open("r+b", buffering=0)
     file.truncate(size)
     return file
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A new file without a buffer: what a full disk did not take is not tried again when the file is closed."""
+    return path.open("w+b", buffering=0)
+
+
+def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
+    """Writes bytes to a file without a buffer, which may take a part of them at a time."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 __all__ = ["GrowingAudio", "check_output", "spool_path", "wave_header"]

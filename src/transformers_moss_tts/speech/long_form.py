@@ -80,7 +80,7 @@ def speak_long(
 ) -> LongSpeech:
     r"""
     Says a long text in one voice. The audio is written while it is made, and memory does not grow with it. A run that was stopped
-    or killed goes on where it was when it is called again with the same arguments, and gives the same audio; until then its state
+    or killed goes on where it was when it is called again with the same arguments, and gives the same file; until then its state
     lies beside the file.
 
     Args:
