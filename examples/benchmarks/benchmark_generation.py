@@ -26,10 +26,12 @@ No checkpoint is needed: the weights are random, of the shape of a small generat
 import argparse
 import json
 import logging
+import statistics
 import tempfile
 import time
 import types
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -38,6 +40,7 @@ from processor_name import processor_name
 from reference_code import import_reference, without_progress_bars
 from safetensors.torch import load_file
 from transformers import CompileConfig
+from transformers.generation.streamers import BaseStreamer
 
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
 from transformers_moss_tts.compatibility import CACHE_NAME
@@ -63,8 +66,21 @@ LOCAL = {
 }
 
 Model = MossTTSDelayModel | MossTTSLocalV1Model
-# Generates as many steps as asked for.
-Generate = Callable[[int], torch.Tensor]
+# Generates as many steps as asked for, and says when each began or ended.
+Generate = Callable[[int], tuple[torch.Tensor, list[float]]]
+
+
+class StepClock(BaseStreamer):
+    """Notes the time of every step."""
+
+    def __init__(self):
+        self.times: list[float] = []
+
+    def put(self, value: torch.Tensor) -> None:
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        pass
 
 
 def build_model(architecture: str) -> Model:
@@ -112,8 +128,10 @@ def generate_with(model: Model, prompt: torch.LongTensor, is_compiled: bool, **s
             # The whole step is one graph; of a local generator the local transformer is.
             options["cache_implementation"] = "static"
 
-    def generate(steps: int) -> torch.Tensor:
-        return model.generate(prompt, max_new_tokens=steps, **options)[:, PROMPT_LENGTH:]
+    def generate(steps: int) -> tuple[torch.Tensor, list[float]]:
+        clock = StepClock()
+        sequences = model.generate(prompt, max_new_tokens=steps, streamer=clock, **options)
+        return torch.as_tensor(sequences)[:, PROMPT_LENGTH:], clock.times
 
     return generate
 
@@ -153,24 +171,23 @@ def generate_with_reference(model: torch.nn.Module, prompt: torch.LongTensor, **
     """As [`generate_with`], with the model of the release's code."""
     options = {"text_temperature": 0.0, "attention_mask": torch.ones_like(prompt[..., 0], dtype=torch.bool)} | sampling
 
-    def generate(steps: int) -> torch.Tensor:
+    def generate(steps: int) -> tuple[torch.Tensor, list[float]]:
+        clock = StepClock()
+        hook = model.register_forward_pre_hook(lambda *_: clock.put(prompt))
         with without_progress_bars():
             outputs = model.generate(prompt, max_new_tokens=steps, **options)
-        return torch.stack([sequence[-steps:] for _, sequence in outputs])
+        hook.remove()
+        # The first is the prompt's.
+        return torch.stack([sequence[-steps:] for _, sequence in outputs]), clock.times[1:]
 
     return generate
 
 
 def seconds_a_step(generate: Generate, steps: int) -> float:
-    """Time that `steps` more steps take, so that the prompt does not count."""
-
-    def run(num_steps: int) -> float:
-        start = time.perf_counter()
-        assert generate(num_steps).shape[1] == num_steps
-        return time.perf_counter() - start
-
-    short = run(2)
-    return (run(2 + steps) - short) / steps
+    """Median of the times of steps that follow one another, so that neither the prompt nor a pause of the machine counts."""
+    sequences, times = generate(2 + steps)
+    assert sequences.shape[1] == 2 + steps
+    return statistics.median(after - before for before, after in pairwise(times))
 
 
 def measure(args: argparse.Namespace, batch: int) -> list[dict]:
@@ -201,9 +218,9 @@ def measure(args: argparse.Namespace, batch: int) -> list[dict]:
 
 def check_same_codes(ours: Model, reference: torch.nn.Module, prompt: torch.LongTensor) -> None:
     """Greedily both say the same, but for scores that are equal up to rounding, or the comparison would mean nothing."""
-    said = generate_with(ours, prompt, False, audio_temperature=0.0)(3)
-    expected = generate_with_reference(reference, prompt, audio_temperature=0.0)(3)
-    agreement = (torch.as_tensor(said) == expected).float().mean().item()
+    said = generate_with(ours, prompt, False, audio_temperature=0.0)(3)[0]
+    expected = generate_with_reference(reference, prompt, audio_temperature=0.0)(3)[0]
+    agreement = (said == expected).float().mean().item()
     print(f"{agreement:.1%} of the tokens of three greedy steps are those of the reference")
     if agreement < 0.5:
         raise RuntimeError("The code in the folder computes something else than this package: no speeds are compared.")
@@ -232,7 +249,7 @@ def main() -> None:
     parser.add_argument("--architecture", choices=("delay", "local"), default="delay")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["float32", "packed"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--steps", type=int, default=10, help="steps timed in a run")
+    parser.add_argument("--steps", type=int, default=10, help="steps timed in a run; their median counts")
     parser.add_argument(
         "--rounds", type=int, default=4, help="runs of each mode, in turn; the best and the median count"
     )

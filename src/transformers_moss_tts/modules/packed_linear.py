@@ -44,6 +44,9 @@ class PackedLinear(nn.Module):
         is_tied (`bool`, *optional*, defaults to `False`): whether another module has the weight too, which is left to it to save.
     """
 
+    # The weight in float16, and the bias, in their plain layout, see `keep_rows`.
+    rows: tuple[torch.Tensor, torch.Tensor | None] | None = None
+
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, is_tied: bool = False):
         super().__init__()
         self.is_tied = is_tied
@@ -75,6 +78,15 @@ class PackedLinear(nn.Module):
         self.out_features = outputs.stop - outputs.start
         self.number = id(self)
         _LAYERS[self.number] = self
+        if self.rows is not None:
+            self.keep_rows()
+
+    def keep_rows(self) -> None:
+        """
+        Holds the weight once more, in its plain layout: a compiled step reads it for a single vector, in a loop with what is around
+        the product.
+        """
+        self.rows = (self.weight.half(), self.bias)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -92,6 +104,11 @@ class PackedLinear(nn.Module):
         return 2 * self.in_features * self.out_features
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if self._reads_rows(input):
+            weight, bias = self.rows
+            output = (weight * input.float().flatten()).sum(-1)
+            output = output if bias is None else output + bias
+            return output.view(*input.shape[:-1], -1).to(input.dtype)
         output = self._multiply(input)
         return output if self.num_packed == self.out_features else output[..., self.outputs]
 
@@ -99,7 +116,11 @@ class PackedLinear(nn.Module):
         """Outputs of layers that are packed together, of which this is the first, one after the other; `None` for any others."""
         if any(getattr(layer, "packed", None) is not self.packed for layer in layers):
             return None
-        return self._multiply(input)
+        # The compiler joins the reductions of a single vector.
+        return None if self._reads_rows(input) else self._multiply(input)
+
+    def _reads_rows(self, input: torch.Tensor) -> bool:
+        return torch.compiler.is_compiling() and self.rows is not None and input.shape[:-1].numel() == 1
 
     def _multiply(self, input: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and input.requires_grad:
@@ -177,6 +198,14 @@ def pack_linears(model: nn.Module, read_each_step: Iterable[nn.Module]) -> None:
         elif not isinstance(layer, PackedLinear):
             is_tied = shares[id(layer.weight)] > 1
             setattr(module, name, PackedLinear(layer.weight, getattr(layer, "bias", None), is_tied))
+
+
+def keep_rows(*parts: nn.Module) -> None:
+    """Lets compiled steps of a single sequence read the packed layers of parts of a model, see [`PackedLinear.keep_rows`]."""
+    for part in parts:
+        for layer in part.modules():
+            if isinstance(layer, PackedLinear) and layer.rows is None:
+                layer.keep_rows()
 
 
 def _can_join(layer: nn.Module, shares: Counter[int]) -> bool:

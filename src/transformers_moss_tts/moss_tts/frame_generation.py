@@ -111,10 +111,12 @@ class LocalTransformerSampler(FrameSampler):
         is_greedy = not generation_config.do_sample or generation_config.audio_temperature == 0
         if is_greedy and not model.penalizes_greedy:
             self.tokens.forget()
-        self.cache, self.local_step = model.new_local_cache(), model.local_step
+        self.cache = model.new_local_cache()
+        self.local_step, self.audio_scores = model.local_step, model.audio_scores
         if generation_config.compile_config is not None and not generation_config.disable_compile:
             self.cache = model.new_static_local_cache(len(input_ids))
-            self.local_step = model.compiled_local_step(generation_config.compile_config)
+            steps = model.compiled_steps(generation_config.compile_config, len(input_ids))
+            self.local_step, self.audio_scores = steps
         self.ended = torch.zeros_like(input_ids[:, 0, 0], dtype=torch.bool)
         self.needs_text = torch.zeros((), dtype=torch.bool, device=input_ids.device)
 
@@ -143,7 +145,7 @@ class LocalTransformerSampler(FrameSampler):
             # The stream before the codebook has the codebook's number: stream 0 is text.
             if codebook + model.first_audio_position > 0:
                 state = self.local_step(model.embed_sampled(codebook, token), self.cache)
-            audio_scores = model.audio_scores(codebook, state).float()
+            audio_scores = self.audio_scores(codebook, state).float()
             if audio_scores.shape[1] > config.audio_pad_code:
                 audio_scores[:, config.audio_pad_code :] = float("-inf")
             token = self.tokens.sample_codes(audio_scores[:, None], slice(codebook, codebook + 1))[:, 0]

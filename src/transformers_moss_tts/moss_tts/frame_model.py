@@ -23,6 +23,7 @@ from transformers.generation import CompileConfig
 from transformers.utils import auto_docstring, can_return_tuple
 
 from ..compatibility import takes_past_key_values
+from ..modules.packed_linear import keep_rows
 from ..modules.small_batch_linear import TiedLinear
 from .frame_cache import FrameCache, StaticFrameCache
 from .modeling_moss_tts import MossTTSPreTrainedModel
@@ -40,7 +41,7 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
 
     # Local position whose output speaks the first codebook. The text decision is always the first position's.
     first_audio_position: int
-    _compiled_local_step: tuple[CompileConfig, Callable] | None = None
+    _compiled_steps: tuple[CompileConfig, Callable, Callable] | None = None
 
     def embed_stream(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
         """States of the tokens of a stream (0 is text); zero where there are none."""
@@ -64,9 +65,13 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         is_whole = candidates is None or scores.shape[-1] == len(candidates)
         return scores if is_whole else scores[..., candidates]
 
+    def audio_head(self, codebook: int) -> tuple[nn.Module, ...]:
+        """Layers that, one after the other, make the scores of a codebook."""
+        raise NotImplementedError
+
     def audio_scores(self, codebook: int, local_states: torch.Tensor) -> torch.Tensor:
         """Scores `(..., num_codes)` of a codebook, of outputs of its local position."""
-        raise NotImplementedError
+        return _apply_layers(self.audio_head(codebook), local_states)
 
     @property
     def local_cache_shape(self) -> tuple[int, int, int, int]:
@@ -83,15 +88,31 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         layers, heads, positions, head_dim = self.local_cache_shape
         return StaticFrameCache(layers, (batch_size, heads, positions, head_dim), self.dtype, self.device)
 
+    @property
+    def modules_of_local_step(self) -> list[nn.Module]:
+        """Parts of the model that `local_step` reads."""
+        return [self.local_transformer]
+
     def local_step(self, states: torch.Tensor, cache: FrameCache | StaticFrameCache) -> torch.Tensor:
         """Outputs `(batch_size, width)` of the next position of a frame, of what it hears, `(batch_size, hidden_size)`."""
         return self.local_transformer(self.to_local(states[:, None]), cache)[:, 0]
 
-    def compiled_local_step(self, compile_config: CompileConfig) -> Callable:
-        """[`~MossTTSFrameModel.local_step`], compiled once for a config."""
-        if self._compiled_local_step is None or self._compiled_local_step[0] != compile_config:
-            self._compiled_local_step = (compile_config, torch.compile(self.local_step, **compile_config.to_dict()))
-        return self._compiled_local_step[1]
+    def compiled_steps(self, compile_config: CompileConfig, batch_size: int) -> tuple[Callable, Callable]:
+        """
+        [`~MossTTSFrameModel.local_step`] and [`~MossTTSFrameModel.audio_scores`], compiled once for a config: one graph for all
+        positions, one for all codebooks. The scores are compiled for a single sequence alone, of which they are loops of the
+        compiler; of more they are products, which it leaves as they are.
+        """
+        options = compile_config.to_dict()
+        if self._compiled_steps is None or self._compiled_steps[0] != compile_config:
+            compiled = torch.compile(self.local_step, **options), torch.compile(_apply_layers, **options)
+            self._compiled_steps = (compile_config, *compiled)
+        _, local_step, apply_layers = self._compiled_steps
+        if batch_size > 1:
+            return local_step, self.audio_scores
+        heads = [layer for codebook in range(self.config.n_vq) for layer in self.audio_head(codebook)]
+        keep_rows(*self.modules_of_local_step, *heads)
+        return local_step, lambda codebook, states: apply_layers(self.audio_head(codebook), states)
 
     def set_attn_implementation(self, *args, **kwargs):
         super().set_attn_implementation(*args, **kwargs)
@@ -180,6 +201,12 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         return self.embed_stream(stream, labels.masked_fill(is_ignored, 0)).masked_fill(is_ignored[..., None], 0)
 
 
+def _apply_layers(layers: tuple[nn.Module, ...], states: torch.Tensor) -> torch.Tensor:
+    for layer in layers:
+        states = layer(states)
+    return states
+
+
 class TiedFrameModel(MossTTSFrameModel):
     """
     What the versions share whose heads are the embeddings' weights, and that decide, to go on or to stop, in place of text.
@@ -231,5 +258,5 @@ class TiedFrameModel(MossTTSFrameModel):
     def text_scores(self, local_states: torch.Tensor) -> torch.Tensor:
         return self.text_lm_head(local_states)
 
-    def audio_scores(self, codebook: int, local_states: torch.Tensor) -> torch.Tensor:
-        return self.audio_lm_heads[codebook](local_states)
+    def audio_head(self, codebook: int) -> tuple[nn.Module, ...]:
+        return (self.audio_lm_heads[codebook],)

@@ -128,14 +128,23 @@ class MossTTSLocalV1Model(MossTTSFrameModel, MossTTSLocalPreTrainedModel, MossTT
         return self.speech_embedding_to_local_mlp(states)
 
     def text_scores(self, local_states: torch.Tensor) -> torch.Tensor:
-        return self._scores(0, local_states)
+        for layer in self._head(0):
+            local_states = layer(local_states)
+        return local_states
 
-    def audio_scores(self, codebook: int, local_states: torch.Tensor) -> torch.Tensor:
-        return self._scores(1 + codebook, local_states)
+    def audio_head(self, codebook: int) -> tuple[nn.Module, ...]:
+        return self._head(1 + codebook)
 
-    def _scores(self, stream: int, local_states: torch.Tensor) -> torch.Tensor:
-        states = self.local_to_speech_embedding_mlps[stream](local_states)
-        return self.lm_heads[stream](self.layer_norm_before_lm_heads[stream](states))
+    def _head(self, stream: int) -> tuple[nn.Module, ...]:
+        return (
+            self.local_to_speech_embedding_mlps[stream],
+            self.layer_norm_before_lm_heads[stream],
+            self.lm_heads[stream],
+        )
+
+    @property
+    def modules_of_local_step(self) -> list[nn.Module]:
+        return [self.speech_embedding_to_local_mlp, self.local_transformer]
 
     @property
     def local_cache_shape(self) -> tuple[int, int, int, int]:
