@@ -14,6 +14,8 @@
 
 """The local transformer of v1.0: the streams of one frame, one position each."""
 
+import functools
+
 import torch
 from torch import nn
 from transformers import Qwen3Config
@@ -26,10 +28,23 @@ from ..moss_tts.frame_cache import FrameCache, StaticFrameCache, frame_mask
 
 
 class MossTTSLocalRMSNorm(Qwen3RMSNorm):
-    """[`Qwen3RMSNorm`] as one operation: a frame has hundreds of them."""
+    """[`Qwen3RMSNorm`] in few operations: a frame has hundreds of them."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return nn.functional.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
+        is_traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
+        if is_traced or hidden_states.dtype != torch.float32 or hidden_states.device.type != "cpu":
+            return nn.functional.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
+        # PyTorch has no kernel of its own for a CPU and takes nine operations; x / hypot(|x|, sqrt(size * epsilon)) takes four.
+        size = hidden_states.shape[-1]
+        length = torch.linalg.vector_norm(hidden_states, dim=-1, keepdim=True)
+        length = torch.hypot(length, _constant((size * self.variance_epsilon) ** 0.5))
+        return torch.addcdiv(_constant(0.0), hidden_states, length, value=size**0.5) * self.weight
+
+
+@functools.cache
+@torch.inference_mode(False)
+def _constant(value: float) -> torch.Tensor:
+    return torch.tensor(value, device="cpu")
 
 
 class MossTTSLocalQwen3Attention(Qwen3Attention):
