@@ -189,6 +189,13 @@ def test_an_error_of_the_generation_is_raised_in_the_loop(speakers, fails_at):
             pass
 
 
+def test_an_end_that_is_an_error_is_no_end(speakers, monkeypatch):
+    speaker = speakers["delay"]
+    monkeypatch.setattr(speaker.model, "generate", lambda **options: next(iter(())))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(stream(speaker))
+
+
 def test_errors_of_the_prompt_and_of_the_text_are_raised_in_the_loop(speakers):
     speaker = speakers["delay"]
 

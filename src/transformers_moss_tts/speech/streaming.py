@@ -258,6 +258,11 @@ class _Speaker:
     def run(self, text: Text) -> None:
         try:
             self._speak_all(Narration(self.processor, text, self.fields))
+        except StopIteration as error:
+            # In a loop it would be the end.
+            failure = RuntimeError("The generation raised StopIteration.")
+            failure.__cause__ = error
+            self.audio.end(failure)
         except BaseException as error:
             self.audio.end(error)
         else:

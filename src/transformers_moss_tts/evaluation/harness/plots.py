@@ -28,7 +28,9 @@ from .statistics import Estimate, estimate_mean, estimate_slope
 
 
 _DPI = 120
-_MOST_NAMES = 8  # more do not fit a legend
+_MOST_NAMES = 8  # more do not fit a title
+_NUM_COLORS = 10
+_LONGEST_LABEL = 30  # characters of a text in a legend
 _PUBLISHED = {"color": "0.45", "linestyle": "--"}
 
 
@@ -230,7 +232,7 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
     figure, axis = _figure(figsize=(7.5, 4.4))
     scored = any(rate.of(group) for group in groups.values())
     for number, (name, group) in enumerate(groups.items()):
-        color = f"C{number % 10}"
+        color = f"C{number % _NUM_COLORS}"
         errors = [record[rate.key] * rate.scale if record.get(rate.key) is not None else 0 for record in group]
         # Samples of the same length and errors are one larger point.
         counts = Counter(zip([record["seconds"] for record in group], errors))
@@ -240,8 +242,9 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
             marked = [(record["seconds"], error) for record, error in zip(group, errors) if record.get(key)]
             if marked:
                 axis.plot(*zip(*marked), marker, color=color, markersize=10, fillstyle="none", clip_on=False)
-        if len(groups) <= _MOST_NAMES:
-            axis.plot([], [], "s", color=color, label=name)
+        if len(groups) <= _NUM_COLORS:
+            text = group[0].get("text") or name
+            axis.plot([], [], "s", color=color, label=textwrap.shorten(text, _LONGEST_LABEL, placeholder=" …"))
     for marker, label in (("o", "ended by itself"), ("x", "did not end"), ("v", "cut")):
         axis.plot([], [], marker, color="0.3", fillstyle="none", label=label)
     lengths = [record["seconds"] for group in groups.values() for record in group]
