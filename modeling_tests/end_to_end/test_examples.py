@@ -123,6 +123,16 @@ def test_the_documented_memory_is_that_of_the_shapes(run, monkeypatch):
         assert "|".join(figures) in documented
 
 
+def test_small_weights_are_measured(run, generator, monkeypatch):
+    pytest.importorskip("torchao")
+    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
+    options = ["--model", generator, "--modes", "bfloat16", "torchao-int8", "--steps", 4, "--rounds", 1]
+    rows = [line.split() for line in run("benchmarks/small_weights.py", *options).splitlines()]
+    sizes = {row[0]: float(row[1]) for row in rows if row[0] in ("float32", "bfloat16", "torchao-int8")}
+    assert sizes["torchao-int8"] < sizes["float32"] and sizes["bfloat16"] < sizes["float32"]
+    assert [row[6:8] for row in rows if row[0] == "float32"] == [["100.0", "%"]]
+
+
 def test_a_voice_is_kept_and_used(run, generator, tmp_path):
     options = ["hello world", "--model", generator]
     kept = tmp_path / "anna.safetensors"
