@@ -70,11 +70,12 @@ def test_a_text_alone_is_a_file_of_its_name_that_is_played(folder, tmp_path, mon
     options = ["--model", folder, "--seed", "3"]
     for _ in range(2):
         assert cli.main(["Hello, World!", *options]) == 0
-    assert cli.main(["...", *options, "--quiet"]) == 0 and cli.main(["Hi.", *options, "-o", "named.wav"]) == 0
+    assert cli.main(["ha" * 50, *options, "--quiet"]) == 0 and cli.main(["Hi.", *options, "-o", "named.wav"]) == 0
     names = ["hello-world.wav", "hello-world-2.wav", "speech.wav", "named.wav"]
     assert [str(path) for path in played] == names[:2]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == names
+    assert cli.main(["...", *options]) == 2 and "nothing to say" in capsys.readouterr().err
 
 
 def test_a_player_that_cannot_is_no_failure(tmp_path, monkeypatch):
