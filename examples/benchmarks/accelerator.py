@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from released_shapes import RELEASED
+from released_shapes import CODEC_OF, RELEASED
 from torch import nn
 from transformers import AutoModel, CompileConfig, PreTrainedConfig, PreTrainedModel
 
@@ -89,14 +89,9 @@ SMALL_GENERATORS: dict[str, Callable[[], PreTrainedConfig]] = {
         gpt2_config={"n_embd": 64, "n_head": 4, "n_layer": 2, "n_inner": 128}, hidden_size=64
     ),
 }
-# Generator, and the codec that decodes what it says.
-GENERATORS = {
-    "MOSS-TTS-v1.5": "MOSS-Audio-Tokenizer",
-    "MOSS-TTS-Local-Transformer": "MOSS-Audio-Tokenizer",
-    "MOSS-TTS-Nano": "MOSS-Audio-Tokenizer-Nano",
-    "MOSS-TTS-Local-Transformer-v1.5": "MOSS-Audio-Tokenizer-v2",
-}
-CODECS = tuple(dict.fromkeys(GENERATORS.values()))
+# In the order of their runs; the first is the largest.
+GENERATORS = ("MOSS-TTS-v1.5", "MOSS-TTS-Local-Transformer", "MOSS-TTS-Nano", "MOSS-TTS-Local-Transformer-v1.5")
+CODECS = tuple(dict.fromkeys(CODEC_OF[name] for name in GENERATORS))
 
 
 def config_of(name: str, is_small: bool) -> PreTrainedConfig:
@@ -224,10 +219,15 @@ class Bench:
         """Peak memory of the card since the last [`free`]; on a CPU there is no such count."""
         return round(torch.cuda.max_memory_allocated() / 2**30, 2) if self.device.type == "cuda" else None
 
+    def shortage(self, seconds: float) -> str | None:
+        """Why a case that may need so many seconds is not measured, if too little time is left."""
+        is_short = self.seconds_left < seconds
+        return f"{self.seconds_left:.0f} s were left, {seconds:.0f} may be needed" if is_short else None
+
     def attempt(self, case: dict[str, Any], measure: Callable[[], dict[str, Any]], seconds: float) -> None:
         """Adds what `measure` returns, or why there is nothing: too little time is left, or memory."""
-        if self.seconds_left < seconds:
-            self.leave_out(case, f"{self.seconds_left:.0f} s were left, {seconds:.0f} may be needed")
+        if reason := self.shortage(seconds):
+            self.leave_out(case, reason)
             return
         start = time.monotonic()
         try:
@@ -369,34 +369,29 @@ def measure_modes(bench: Bench, name: str, rate: float) -> None:
     """Measures a generator in each mode; with small weights or another attention the largest one alone, and one sequence."""
     for mode_name, mode in MODES.items():
         is_special = mode.shrink is not None or mode.attention != "sdpa"
-        if is_special and name != next(iter(GENERATORS)):
+        if is_special and name != GENERATORS[0]:
             continue
         batches = bench.batches[:1] if is_special else bench.batches
         cases = [{"model": name, "batch": batch, "mode": mode_name} for batch in batches]
-        reason = lack(mode, bench.device)
+        seconds = 30 if mode.compile_config is None else 90
+        reason = lack(mode, bench.device) or bench.shortage(seconds)
         if mode_name == "compiled" and bench.device.type == "cuda":
             reason = "graphs are compiled too"
-        if reason is not None:
-            for case in cases:
-                bench.leave_out(case, reason)
-            continue
-        bench.free()
-        seconds = 30 if mode.compile_config is None else 90
-        if bench.seconds_left < seconds:
-            for case in cases:
-                bench.leave_out(case, f"{bench.seconds_left:.0f} s were left, {seconds:.0f} may be needed")
-            continue
-        try:
-            model, codec = bench.build(name), bench.build(GENERATORS[name])
-            keep_speaking(model)
-            model.set_attn_implementation(mode.attention)
-            if mode.shrink is not None:
-                mode.shrink(model)
-        except Exception as error:
-            for case in cases:
-                bench.leave_out(case, reason_of(error))
-            continue
+        model = codec = None
+        if reason is None:
+            bench.free()
+            try:
+                model, codec = bench.build(name), bench.build(CODEC_OF[name])
+                keep_speaking(model)
+                model.set_attn_implementation(mode.attention)
+                if mode.shrink is not None:
+                    mode.shrink(model)
+            except Exception as error:
+                reason = reason_of(error)
         for case in cases:
+            if reason is not None:
+                bench.leave_out(case, reason)
+                continue
             measure = partial(measure_generator, bench, model, codec, case["batch"], mode, rate)
             bench.attempt(case, measure, seconds)
         del model, codec

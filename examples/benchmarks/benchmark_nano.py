@@ -30,11 +30,11 @@ import torch
 from in_turn import best_and_median, print_table, ratios, run_in_turn
 from processor_name import processor_name
 from reference_code import import_reference
+from released_shapes import nano_codec
 from transformers import CompileConfig
 from transformers.utils import logging
 
 from transformers_moss_tts import (
-    MossAudioTokenizerConfig,
     MossAudioTokenizerModel,
     MossTTSNanoConfig,
     MossTTSNanoModel,
@@ -44,34 +44,6 @@ from transformers_moss_tts.evaluation.measures.memory_bandwidth import read_rate
 
 MODES = ("float32", "packed", "bfloat16", "packed-bfloat16", "float32-compiled", "packed-compiled")
 PROMPT_LENGTH, REFERENCE_FRAMES = 140, 60  # steps; 4.8 s of a voice
-
-
-def patch(size: int) -> dict:
-    return {"module_type": "PatchedPretransform", "patch_size": size}
-
-
-def stage(inputs: int, outputs: int, layers: int, seconds: float) -> dict:
-    sizes = {"input_dimension": inputs, "output_dimension": outputs, "num_layers": layers, "context_duration": seconds}
-    width = {"d_model": 256, "num_heads": 4, "dim_feedforward": 1024, "layer_scale": 0.01, "max_period": 10000}
-    return {"module_type": "Transformer"} | sizes | width
-
-
-def build_codec() -> MossAudioTokenizerModel:
-    """The codec of the release, 22 M parameters."""
-    encoder = [patch(240), stage(240, 384, 4, 4.0), patch(2), stage(768, 384, 2, 6.0), patch(2)]
-    encoder += [stage(768, 384, 2, 8.0), patch(2), stage(768, 192, 4, 10.0), patch(4)]
-    decoder = [patch(4), stage(192, 768, 4, 10.0), patch(2), stage(384, 768, 2, 8.0), patch(2)]
-    decoder += [stage(384, 768, 2, 6.0), patch(2), stage(384, 240, 4, 4.0), patch(240)]
-    quantizer = {"input_dim": 768, "output_dim": 768, "rvq_dim": 512, "codebook_size": 1024, "codebook_dim": 8}
-    config = MossAudioTokenizerConfig(
-        sampling_rate=48000,
-        downsample_rate=3840,
-        number_channels=2,
-        encoder_kwargs=encoder,
-        decoder_kwargs=decoder,
-        quantizer_kwargs=quantizer | {"num_quantizers": 16, "quantizer_type": "rlfq"},
-    )
-    return MossAudioTokenizerModel(config).eval()
 
 
 def build_prompt(config: MossTTSNanoConfig, batch_size: int) -> torch.LongTensor:
@@ -129,7 +101,7 @@ def generator_of_reference(folder: Path) -> Callable[[int], torch.Tensor]:
 
 
 def run_all(args: argparse.Namespace) -> list[dict]:
-    codec, generators, limits = build_codec(), {}, {}
+    codec, generators, limits = MossAudioTokenizerModel(nano_codec()).eval(), {}, {}
     for mode in args.modes:
         model, generators[mode] = generator_of(mode, args.batch)
         limits[mode] = weights_read_a_step(model)

@@ -30,6 +30,8 @@ import time
 from pathlib import Path
 
 import torch
+from own_process import status_bytes
+from released_shapes import qwen3
 from safetensors.torch import save_file
 from transformers import AutoModel, Qwen3Config, Qwen3ForCausalLM
 from transformers.core_model_loading import revert_weight_conversion
@@ -37,15 +39,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
 
 
-BACKBONE = {
-    "hidden_size": 2048,
-    "intermediate_size": 6144,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 155648,
-}
+BACKBONE = qwen3(2048, 6144, 28, 16, 155648)
 SMALL = BACKBONE | {"num_hidden_layers": 2, "vocab_size": 32000}
 MAX_SHARD_BYTES = 5 * 10**9
 # Runs of each model and measurement; the medians count.
@@ -101,7 +95,7 @@ def run_here(folder: Path, saves: bool) -> None:
     auto_class = (
         Qwen3ForCausalLM if json.loads((folder / "config.json").read_text())["model_type"] == "qwen3" else AutoModel
     )
-    before = peak_memory()
+    before = status_bytes("VmHWM")
     start = time.perf_counter()
     model = auto_class.from_pretrained(folder)
     # What is mapped is read before it can be used.
@@ -113,13 +107,7 @@ def run_here(folder: Path, saves: bool) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as target:
             model.save_pretrained(target)
             seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "bytes": peak_memory() - before}))
-
-
-def peak_memory() -> int:
-    """Most memory that this process has had, in bytes. (`getrusage` begins with what the process had that started it.)"""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    print(json.dumps({"seconds": seconds, "bytes": status_bytes("VmHWM") - before}))
 
 
 def run_apart(folder: Path, action: str) -> dict[str, float]:

@@ -19,6 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 import torch
 from matplotlib import pyplot
+from own_process import status_bytes
 from transformers import AutoModelForTextToWaveform, AutoProcessor
 
 from transformers_moss_tts.speech import Guards, speak_long
@@ -59,8 +60,7 @@ def main() -> None:
 
         def noted(journal, record):
             append(journal, record)
-            status = Path("/proc/self/status").read_text()
-            now, peak = (int(status.split(f"{name}:")[1].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+            now, peak = (status_bytes(name) / 2**20 for name in ("VmRSS", "VmHWM"))
             notes.write(json.dumps([round(record.num_samples / rate / 60, 3), round(now, 1), round(peak, 1)]) + "\n")
             notes.flush()
 

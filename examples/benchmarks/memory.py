@@ -11,10 +11,10 @@ for each 128 inputs. Codecs keep their quantizer in float32.
 """
 
 import argparse
-from pathlib import Path
 
 import torch
-from released_shapes import RELEASED
+from own_process import status_bytes
+from released_shapes import CODEC_OF, RELEASED
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig
 
@@ -23,12 +23,6 @@ from transformers_moss_tts import MossAudioTokenizerModel
 
 FRAME_RATE = 12.5
 GIGA = 1e9
-CODECS = {
-    "MOSS-TTS-v1.5": "MOSS-Audio-Tokenizer",
-    "MOSS-TTS-Local-Transformer": "MOSS-Audio-Tokenizer",
-    "MOSS-TTS-Local-Transformer-v1.5": "MOSS-Audio-Tokenizer-v2",
-    "MOSS-TTS-Nano": "MOSS-Audio-Tokenizer-Nano",
-}
 # Bytes of a weight of the backbone's layers, what belongs to it included.
 SMALL_WEIGHTS = {"int8": 1.0, "int4": 0.5 + 2 * 2 / 128}
 PROMPT_STEPS, NEW_STEPS, DECODED_FRAMES = 16, 12, 25
@@ -46,14 +40,10 @@ def bytes_of_weights(model: nn.Module, precision: str) -> float:
         return 4 * quantizer + (4 if precision == "float32" else 2) * (model.num_parameters() - quantizer)
     if precision not in SMALL_WEIGHTS:
         return (4 if precision == "float32" else 2) * model.num_parameters()
-    layers = [layer for layer in backbone_of(model).modules() if type(layer).__name__ in ("Linear", "Conv1D")]
+    layers = [layer for layer in model.backbone.modules() if type(layer).__name__ in ("Linear", "Conv1D")]
     numbers = sum(layer.weight.numel() for layer in layers)
     scales = sum(layer.weight.shape[0] for layer in layers) if precision == "int8" else 0
     return SMALL_WEIGHTS[precision] * numbers + 2 * scales + 2 * (model.num_parameters() - numbers)
-
-
-def backbone_of(model: nn.Module) -> nn.Module:
-    return model.language_model if hasattr(model, "language_model") else model.backbone
 
 
 def bytes_of_cache(config: PreTrainedConfig, steps: float) -> float:
@@ -67,7 +57,7 @@ def bytes_of_cache(config: PreTrainedConfig, steps: float) -> float:
 def print_table() -> None:
     print("| GB | float32 | 16 bits | int8 | int4 | a minute of speech | its codec, 16 bits | together | in turns |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name, codec_name in CODECS.items():
+    for name, codec_name in CODEC_OF.items():
         model = build_on_meta(name)
         weights = [bytes_of_weights(model, precision) for precision in ("float32", "float16", *SMALL_WEIGHTS)]
         cache = bytes_of_cache(model.config, 60 * FRAME_RATE)
@@ -80,17 +70,17 @@ def print_table() -> None:
 def measure(name: str, dtype: torch.dtype) -> None:
     """Prints the peak of a generator and its codec that speak with random weights, and what was computed for them."""
     precision = str(dtype).removeprefix("torch.")
-    before = memory("VmRSS")
+    before = status_bytes("VmRSS")
     model = fill(build_on_meta(name), dtype)
-    codec = fill(build_on_meta(CODECS[name]), torch.float16 if dtype != torch.float32 else dtype)
+    codec = fill(build_on_meta(CODEC_OF[name]), torch.float16 if dtype != torch.float32 else dtype)
     weights = bytes_of_weights(model, precision) + bytes_of_weights(codec, precision)
     with torch.inference_mode():
         prompt = torch.full((1, PROMPT_STEPS, 1 + model.config.n_vq), model.config.audio_pad_code)
         prompt[..., 0] = 1
         steps = model.generate(prompt, max_new_tokens=NEW_STEPS, min_new_tokens=NEW_STEPS, seed=0)
-        spoken = memory("VmHWM") - before
+        spoken = status_bytes("VmHWM") - before
         codec.decode(torch.zeros(codec.config.num_quantizers, 1, DECODED_FRAMES, dtype=torch.long))
-    decoded = memory("VmHWM") - before
+    decoded = status_bytes("VmHWM") - before
     print(
         f"{name} in {precision}, {steps.shape[1] - PROMPT_STEPS} steps: weights of generator and codec {weights / GIGA:.2f} GB"
     )
@@ -105,15 +95,9 @@ def fill(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def memory(name: str) -> int:
-    """A figure of this process, in bytes: `VmRSS` now, `VmHWM` at most."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split(f"{name}:")[1].split()[0])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measure", choices=CODECS, metavar="NAME", help=f"one of {', '.join(CODECS)}")
+    parser.add_argument("--measure", choices=CODEC_OF, metavar="NAME", help=f"one of {', '.join(CODEC_OF)}")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of what is measured")
     args = parser.parse_args()
     if args.measure:

@@ -3,6 +3,7 @@
 import multiprocessing
 import resource
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,15 @@ def peak_bytes(device: str) -> int:
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return torch.cuda.max_memory_allocated()
+
+
+def status_bytes(name: str) -> int:
+    """
+    A figure of this process (of Linux), in bytes: `VmRSS` now, `VmHWM` at most. (`getrusage` begins with what the process had that
+    started it.)
+    """
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{name}:")[1].split()[0])
 
 
 def _run(function: Callable[[dict], dict], case: dict, pipe) -> None:

@@ -99,3 +99,10 @@ RELEASED = {
     "MOSS-Audio-Tokenizer-v2": (second_codec, 2_123_701_248, 2094),
     "MOSS-Audio-Tokenizer-Nano": (nano_codec, 21_969_664, 374),
 }
+# Generators, and the codec that each speaks with.
+CODEC_OF = {
+    "MOSS-TTS-v1.5": "MOSS-Audio-Tokenizer",
+    "MOSS-TTS-Local-Transformer": "MOSS-Audio-Tokenizer",
+    "MOSS-TTS-Local-Transformer-v1.5": "MOSS-Audio-Tokenizer-v2",
+    "MOSS-TTS-Nano": "MOSS-Audio-Tokenizer-Nano",
+}

@@ -61,6 +61,8 @@ def run(monkeypatch, tmp_path, capsys):
 
     def run(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        # As Python does for a script.
+        monkeypatch.syspath_prepend((EXAMPLES / script).parent)
         with warnings.catch_warnings(record=True) as given:
             warnings.simplefilter("always")
             runpy.run_path(str(EXAMPLES / script), run_name="__main__")
@@ -114,8 +116,7 @@ def test_the_memory_of_a_long_speech_is_drawn(run, tmp_path):
     assert Journal.append.__qualname__ == "Journal.append"
 
 
-def test_the_documented_memory_is_that_of_the_shapes(run, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
+def test_the_documented_memory_is_that_of_the_shapes(run):
     rows = [line.split("|")[1:-1] for line in run("benchmarks/memory.py").splitlines()[2:]]
     documented = (EXAMPLES.parent / "docs" / "checkpoints.md").read_text(encoding="utf-8")
     assert [row[0].strip() for row in rows][-1] == "MOSS-TTS-Nano" and len(rows) == 4
@@ -123,9 +124,8 @@ def test_the_documented_memory_is_that_of_the_shapes(run, monkeypatch):
         assert "|".join(figures) in documented
 
 
-def test_small_weights_are_measured(run, generator, monkeypatch):
+def test_small_weights_are_measured(run, generator):
     pytest.importorskip("torchao")
-    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
     options = ["--model", generator, "--modes", "bfloat16", "torchao-int8", "--steps", 4, "--rounds", 1]
     rows = [line.split() for line in run("benchmarks/small_weights.py", *options).splitlines()]
     sizes = {row[0]: float(row[1]) for row in rows if row[0] in ("float32", "bfloat16", "torchao-int8")}

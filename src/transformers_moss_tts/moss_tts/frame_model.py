@@ -71,7 +71,7 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
 
     def audio_scores(self, codebook: int, local_states: torch.Tensor) -> torch.Tensor:
         """Scores `(..., num_codes)` of a codebook, of outputs of its local position."""
-        return _apply_layers(self.audio_head(codebook), local_states)
+        return apply_layers(self.audio_head(codebook), local_states)
 
     @property
     def local_cache_shape(self) -> tuple[int, int, int, int]:
@@ -105,14 +105,14 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         """
         options = compile_config.to_dict()
         if self._compiled_steps is None or self._compiled_steps[0] != compile_config:
-            compiled = torch.compile(self.local_step, **options), torch.compile(_apply_layers, **options)
+            compiled = torch.compile(self.local_step, **options), torch.compile(apply_layers, **options)
             self._compiled_steps = (compile_config, *compiled)
-        _, local_step, apply_layers = self._compiled_steps
+        _, local_step, compiled_layers = self._compiled_steps
         if batch_size > 1:
             return local_step, self.audio_scores
         heads = [layer for codebook in range(self.config.n_vq) for layer in self.audio_head(codebook)]
         keep_rows(*self.modules_of_local_step, *heads)
-        return local_step, lambda codebook, states: apply_layers(self.audio_head(codebook), states)
+        return local_step, lambda codebook, states: compiled_layers(self.audio_head(codebook), states)
 
     def set_attn_implementation(self, *args, **kwargs):
         super().set_attn_implementation(*args, **kwargs)
@@ -201,7 +201,8 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         return self.embed_stream(stream, labels.masked_fill(is_ignored, 0)).masked_fill(is_ignored[..., None], 0)
 
 
-def _apply_layers(layers: tuple[nn.Module, ...], states: torch.Tensor) -> torch.Tensor:
+def apply_layers(layers: tuple[nn.Module, ...], states: torch.Tensor) -> torch.Tensor:
+    """Outputs of layers, one after the other."""
     for layer in layers:
         states = layer(states)
     return states

@@ -22,7 +22,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 from transformers.utils import auto_docstring
 
 from ..modules.small_batch_linear import joined_linears
-from ..moss_tts.frame_model import IGNORED, MossTTSFrameModel, TiedFrameModel
+from ..moss_tts.frame_model import IGNORED, MossTTSFrameModel, TiedFrameModel, apply_layers
 from ..moss_tts.gpt2_transformer import MossTTSGPT2Transformer
 from ..moss_tts.modeling_moss_tts import MossTTSPreTrainedModel
 from .configuration_moss_tts_local import MossTTSLocalConfig, MossTTSLocalV1Config
@@ -128,9 +128,7 @@ class MossTTSLocalV1Model(MossTTSFrameModel, MossTTSLocalPreTrainedModel, MossTT
         return self.speech_embedding_to_local_mlp(states)
 
     def text_scores(self, local_states: torch.Tensor) -> torch.Tensor:
-        for layer in self._head(0):
-            local_states = layer(local_states)
-        return local_states
+        return apply_layers(self._head(0), local_states)
 
     def audio_head(self, codebook: int) -> tuple[nn.Module, ...]:
         return self._head(1 + codebook)
