@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 
 from ..utils.checks import check_number
+from ..utils.devices import mark_static
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .stages_moss_audio_tokenizer import transformer_stages
 from .windowed_attention import AttentionBlock, added_mask, attention_over_ring, plan_attention_blocks
@@ -190,6 +191,7 @@ class MossAudioTokenizerCache:
             for heads, size, width in self.layer_shapes
         ]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
+        mark_static(self.num_frames, *self.keys, *self.values)
 
     @staticmethod
     def expected_layer_shapes(config: MossAudioTokenizerConfig, part: str) -> list[tuple[int, int, int]]:

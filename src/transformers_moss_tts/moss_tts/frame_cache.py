@@ -17,6 +17,7 @@ import torch
 from transformers.masking_utils import create_causal_mask
 
 from ..modules.rotary import rotary_embedding
+from ..utils.devices import mark_static
 
 
 class FrameCache:
@@ -95,6 +96,7 @@ class StaticFrameCache:
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
         self.position = torch.zeros(1, dtype=torch.long, device=device)
+        mark_static(self.position, *self.keys, *self.values)
 
     def reset(self) -> None:
         """Begins the next frame."""
