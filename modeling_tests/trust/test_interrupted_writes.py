@@ -20,7 +20,7 @@ from trust.writers import WRITERS, Writer
 
 from transformers_moss_tts.audio_io import save_audio
 from transformers_moss_tts.evaluation import Sentences, evaluate, register_scorer
-from transformers_moss_tts.evaluation.harness.run_folder import read_records
+from transformers_moss_tts.evaluation.harness.run_folder import read_run
 from transformers_moss_tts.training import CodecTrainer, CodecTrainingArguments
 
 
@@ -93,10 +93,10 @@ def test_a_killed_evaluation_goes_on(kills, tmp_path):
     draw, counts = random.Random(0), [0]
     for _ in range(kills):
         killed_after(draw.uniform(0, 0.2), run)
-        counts.append(len(read_records(tmp_path / "run")))
+        counts.append(len(read_run(tmp_path / "run")))
     assert counts == sorted(counts)
     assert run() == run(tmp_path / "whole")
-    assert read_records(tmp_path / "run") == read_records(tmp_path / "whole")
+    assert read_run(tmp_path / "run") == read_run(tmp_path / "whole")
 
 
 def train(folder: Path, max_steps: int) -> dict[str, torch.Tensor]:

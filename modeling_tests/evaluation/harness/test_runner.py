@@ -19,7 +19,7 @@ from transformers_moss_tts.evaluation import (
     evaluate,
     register_scorer,
 )
-from transformers_moss_tts.evaluation.harness.run_folder import read_records
+from transformers_moss_tts.evaluation.harness.run_folder import read_run
 
 
 class StoppingASR(FixedASR):
@@ -49,7 +49,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(checkpoint, data, 
     register_scorer("asr", "stopping", StoppingASR)
     with pytest.raises(KeyboardInterrupt):
         evaluate(checkpoint, suite, tmp_path / "run", batch_size=3, **(scorers | {"asr": "stopping"}))
-    first = read_records(tmp_path / "run")
+    first = read_run(tmp_path / "run")
     assert len(first) == 2 and not (tmp_path / "run" / "report.md").exists()
     times = {record["audio"]: (tmp_path / "run" / record["audio"]).stat().st_mtime_ns for record in first}
     # The process died while it wrote a line.
@@ -60,7 +60,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(checkpoint, data, 
     summary = evaluate(checkpoint, suite, tmp_path / "run", batch_size=3, **(scorers | {"asr": "stopping"}))
     other = evaluate(checkpoint, suite, tmp_path / "whole", batch_size=3, **(scorers | {"asr": "stopping"}))
     assert summary == other and summary["utterances"] == 4
-    assert read_records(tmp_path / "run") == read_records(tmp_path / "whole")
+    assert read_run(tmp_path / "run") == read_run(tmp_path / "whole")
     kept = [name for name, time in times.items() if (tmp_path / "run" / name).stat().st_mtime_ns == time]
     # The half line cost its task, and with it the one before it.
     assert len(kept) == 1

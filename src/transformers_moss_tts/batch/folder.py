@@ -13,14 +13,20 @@
 # limitations under the License.
 """The output folder of a batch, written as it goes, so that a run can stop and go on."""
 
-import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..utils.atomic_files import replacing
-from ..utils.text_files import decode_text, read_text
+from ..utils.record_files import (
+    Record,
+    append_records,
+    lines_of,
+    read_object,
+    read_records,
+    write_file,
+    write_object,
+)
 
 
 SETTINGS, TABLE, PROBLEMS = "batch.json", "metadata.jsonl", "problems.jsonl"
@@ -48,7 +54,7 @@ class BatchFolder:
             if any(path.iterdir()):
                 raise ValueError(f"The folder {str(path)!r} is not empty and holds no batch: give another one.")
             return
-        known = _object(path / SETTINGS, read_text(path / SETTINGS))
+        known = read_object(path / SETTINGS)
         if changed := [name for name in known | self.settings if known.get(name) != self.settings.get(name)]:
             raise ValueError(
                 f"The folder {str(path)!r} holds a batch with another {', '.join(changed)} ({known.get(changed[0])!r:.80}, not "
@@ -58,67 +64,22 @@ class BatchFolder:
     def begin(self) -> None:
         """Makes the folder. Of a line that was not written to its end nothing stays, and lines with problems get another chance."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write(SETTINGS, json.dumps(self.settings, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_object(self.path / SETTINGS, self.settings)
         if records := self.records():
             self.write(TABLE, lines_of(records))
         (self.path / PROBLEMS).unlink(missing_ok=True)
 
-    def records(self, name: str = TABLE) -> list[dict[str, Any]]:
+    def records(self, name: str = TABLE) -> list[Record]:
         """Lines of a table so far; one that was not written to its end is not there."""
-        path = self.path / name
-        if not path.is_file():
-            return []
-        *lines, _ = path.read_bytes().split(b"\n")
-        return [_object(path, decode_text(line, f"A line of {path}")) for line in lines]
+        return read_records(self.path / name)[0]
 
-    def add(self, records: Iterable[dict[str, Any]], name: str = TABLE) -> None:
-        """
-        Adds lines to a table.
-
-        Raises:
-            OSError: if they cannot be written; of a line that is not whole nothing stays.
-        """
-        path, content = self.path / name, lines_of(records)
-        if not content:
-            return
-        size = path.stat().st_size if path.exists() else 0
-        try:
-            with path.open("ab") as file:
-                file.write(content)
-        except OSError:
-            with contextlib.suppress(OSError), path.open("r+b") as file:
-                file.truncate(size)
-            raise
+    def add(self, records: Iterable[Record], name: str = TABLE) -> None:
+        """Adds lines to a table; raises an OSError if they cannot be written."""
+        append_records(self.path / name, records)
 
     def write(self, name: str, content: bytes) -> None:
-        """
-        Writes a file, whole or not at all.
-
-        Raises:
-            OSError: if it cannot be written, as on a full disk.
-        """
-        path = self.path / name
-        path.parent.mkdir(exist_ok=True)
-        try:
-            with replacing(path) as temporary:
-                Path(temporary).write_bytes(content)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        """Writes a file, whole or not at all; raises an OSError if it cannot be written."""
+        write_file(self.path / name, content)
 
 
-def lines_of(records: Iterable[dict[str, Any]]) -> bytes:
-    """Records as JSON, one a line."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
-
-
-def _object(path: Path, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-        if isinstance(value, dict):
-            return value
-    except (ValueError, RecursionError):
-        pass
-    raise ValueError(f"{str(path)!r} is damaged: give another folder, or remove it.")
-
-
-__all__ = ["PROBLEMS", "TABLE", "BatchFolder", "lines_of"]
+__all__ = ["PROBLEMS", "TABLE", "BatchFolder"]

@@ -23,9 +23,10 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from ..loading.checkpoints import read_settings
+from ..utils.record_files import lines_of
 from .encoding import LINES_OF_A_FILE, EncodingWorker, check_table, digest_of, file_name
 from .encoding import blocks_of as blocks_of_recordings
-from .folder import PROBLEMS, TABLE, BatchFolder, lines_of
+from .folder import PROBLEMS, TABLE, BatchFolder
 from .speaking import Line, SpeakingWorker, blocks_of, read_lines
 
 

@@ -14,16 +14,16 @@
 """Two evaluations side by side, utterance by utterance."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from ...utils.record_files import read_object, write_file, write_object
 from ..suites import SUITES, Suite
 from .metrics import NONE, Metric, Record, Table, grouped, succeeded
 from .packages import check_packages
 from .plots import draw_differences
 from .report import render_report
-from .run_folder import RECORDS, REPORT, SETTINGS, SUMMARY, read_records, read_settings, write_text
+from .run_folder import RECORDS, REPORT, SETTINGS, SUMMARY, read_run, read_settings
 from .statistics import Estimate
 
 
@@ -59,7 +59,7 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
                 f"The evaluations cannot be compared: their {name} are {settings[0][name]} and {settings[1][name]}."
             )
     suite = _suite_of(settings[0])
-    pairs = _pairs(*(succeeded(read_records(folder)) for folder in folders))
+    pairs = _pairs(*(succeeded(read_run(folder)) for folder in folders))
     groups = {name: [(pair["a"], pair["b"]) for pair in group] for name, group in grouped(pairs).items()}
     differences: dict[str, dict[str, Estimate]] = {}
     rows = []
@@ -74,7 +74,7 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
     notes = ["The last column says which one is better where the interval of the difference leaves zero out."]
     tables = [Table("Differences", columns, rows, notes)]
     facts = [(letter, f"{_model(item)} ({folder.name})") for letter, folder, item in zip("AB", folders, settings)]
-    scorers = json.loads((folders[0] / SUMMARY).read_text(encoding="utf-8"))
+    scorers = read_object(folders[0] / SUMMARY)
     baselines = scorers["speaker_levels"]
     facts += [(kind, what) for kind, _, what in scorers["scorers"]]
     if baselines is not None:
@@ -93,8 +93,8 @@ def compare(first: str | Path, second: str | Path, output: str | Path | None = N
         output = Path(output)
         output.mkdir(parents=True, exist_ok=True)
         draw_differences(suite.metrics(), differences, output / PICTURE)
-        write_text(output / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-        write_text(output / REPORT, report)
+        write_object(output / SUMMARY, summary)
+        write_file(output / REPORT, report.encode())
     return report, summary
 
 

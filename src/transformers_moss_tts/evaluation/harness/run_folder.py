@@ -17,8 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...utils.atomic_files import replacing
-from ...utils.text_files import decode_text, read_text
+from ...utils.record_files import append_records, lines_of, read_object, read_records, write_file, write_object
 from .metrics import Record
 
 
@@ -51,8 +50,8 @@ class RunFolder:
         self.source = source
         self.audio.mkdir(parents=True, exist_ok=True)
         settings = self.settings | {_SOURCE: source}
-        write_text(self.path / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
-        write_text(self.path / RECORDS, "".join(map(_line, self.records)))
+        write_object(self.path / SETTINGS, settings)
+        write_file(self.path / RECORDS, lines_of(self.records))
 
     @property
     def audio(self) -> Path:
@@ -64,11 +63,9 @@ class RunFolder:
         return {record["task"] for record in self.records}
 
     def add(self, records: list[Record]) -> None:
-        """Keeps all records of a task, or, if the process dies, none."""
+        """Keeps all records of a task, or, if the process dies or the disk is full, none."""
+        append_records(self.path / RECORDS, records)
         self.records += records
-        with open(self.path / RECORDS, "a", encoding="utf-8") as file:
-            file.write("".join(map(_line, records)))
-            file.flush()
 
     def _read(self) -> None:
         if not self.path.is_dir():
@@ -80,7 +77,7 @@ class RunFolder:
                 )
             return
         # Failed utterances get another chance.
-        self.records = [record for record in read_records(self.path) if "error" not in record]
+        self.records = [record for record in read_run(self.path) if "error" not in record]
         known = read_settings(self.path)
         self.source = known.pop(_SOURCE, None)
         plain = json.loads(json.dumps(self.settings))
@@ -94,36 +91,15 @@ class RunFolder:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """Settings of a run."""
-    return _object(folder / SETTINGS, read_text(folder / SETTINGS))
+    return read_object(folder / SETTINGS)
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_run(folder: Path) -> list[Record]:
     """Records of a run. Where the last line was not written to its end, those of its task are left out."""
-    if not (folder / RECORDS).is_file():
-        return []
-    *lines, rest = (folder / RECORDS).read_bytes().split(b"\n")
-    records = [_object(folder / RECORDS, decode_text(line, f"A line of {folder / RECORDS}")) for line in lines]
-    return [record for record in records if record["task"] != records[-1]["task"]] if rest and records else records
+    records, is_whole = read_records(folder / RECORDS)
+    if is_whole or not records:
+        return records
+    return [record for record in records if record["task"] != records[-1]["task"]]
 
 
-def _object(path: Path, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, {error}: give another folder, or remove it.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is damaged, it holds {value!r:.80}: give another folder, or remove it.")
-    return value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
-    with replacing(path) as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
-
-
-def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-__all__ = ["RunFolder", "read_records", "read_settings", "write_text"]
+__all__ = ["RunFolder", "read_run", "read_settings"]

@@ -27,12 +27,13 @@ from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ...loading.checkpoints import model_fingerprint
+from ...utils.record_files import write_file, write_object
 from ..scorers import SpeakerBaselines
 from ..suites import Suite
 from .metrics import Estimate, Record, grouped, succeeded
 from .packages import check_packages
 from .report import render_report
-from .run_folder import RECORDS, REPORT, SUMMARY, RunFolder, write_text
+from .run_folder import RECORDS, REPORT, SUMMARY, RunFolder
 from .scoring import Scorers
 from .synthesis import RecordedSpeech, Task
 from .utterances import Utterance, by_speaker, read_utterances
@@ -241,8 +242,8 @@ def _write_results(
     ]
     title = f"{suite.name}: {Path(model).name if model else 'recordings'}"
     report = render_report(title, facts, suite.tables(records), pictures, scorers.describe(), baselines, failures)
-    write_text(run.path / REPORT, report)
-    write_text(run.path / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    write_file(run.path / REPORT, report.encode())
+    write_object(run.path / SUMMARY, summary)
     return summary
 
 
