@@ -125,10 +125,8 @@ def generate_with(model: Model, prompt: torch.LongTensor, is_compiled: bool, **s
     if is_compiled:
         options["compile_config"] = CompileConfig(mode=None)
         if isinstance(model, MossTTSDelayModel):
-            # The whole step is one graph; of a local generator the local transformer is. On a CPU transformers leaves it uncompiled
-            # unless this says otherwise.
+            # The whole step is one graph; of a local generator the local transformer is.
             options["cache_implementation"] = "static"
-            options["compile_config"]._compile_all_devices = True
 
     def generate(steps: int) -> tuple[torch.Tensor, list[float]]:
         clock = StepClock()

@@ -354,7 +354,6 @@ def test_compiled_generation_gives_the_same(model):
     options = {"max_new_tokens": 25, "do_sample": False}
     expected = model.generate(**inputs, **options)
     compile_config = CompileConfig(fullgraph=True)
-    compile_config._compile_all_devices = True
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compile_config)

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Generation of MOSS-TTS models: the loop over steps, and what `generate` takes."""
 
+import copy
 from typing import Any, ClassVar
 
 import torch
@@ -357,6 +358,13 @@ class MossTTSGenerationMixin(GenerationMixin):
         cache = model_kwargs.get(CACHE_NAME)
         if type(cache) is DynamicCache and not is_given and not cache.offloading:
             model_kwargs[CACHE_NAME] = let_grow(cache)
+
+    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
+        if generation_config.compile_config is not None:
+            # transformers compiles on a CPU only where this says so; who gives a config wants it used.
+            generation_config.compile_config = copy.copy(generation_config.compile_config)
+            generation_config.compile_config._compile_all_devices = True
+        return super()._valid_auto_compile_criteria(model_kwargs, generation_config)
 
     def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
         if generation_mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
