@@ -36,13 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
     corpus.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
     corpus.add_argument("--hours", type=float, nargs=2, default=(8.0, 6.0), help="of hibari, and of its warped voices")
     for name in CODEC_STAGES:
-        stage = stages.add_parser(
-            name, help=f"train the codec, after {codec_stages.STAGES[name].after or 'the corpus'}"
-        )
+        stage = stages.add_parser(name, help=f"train the codec, after {codec_stages.STAGES[name].after}")
         stage.add_argument("--steps", type=int, help=f"{codec_stages.STAGES[name].steps} by default")
         stage.add_argument("--batch-size", type=int, default=6, help="crops of 0.96 s a step")
         stage.add_argument("--model", type=Path, help="folder of a codec to begin with, instead of the stage before")
-    stages.add_parser("codebooks", help="set the codec's codebooks, after autoencoder")
+    codebooks = stages.add_parser("codebooks", help="fit the latents and set the codec's codebooks, after corpus")
+    codebooks.add_argument("--model", type=Path, help="folder of a codec whose weights to begin with")
     teacher = stages.add_parser("teacher", help="train the teacher of the generators, after the codec")
     teacher.add_argument(
         "codec", type=Path, help="folder of the codec, whose encoder and codebooks must not change any more"
@@ -89,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.stage == "corpus":
         make_corpus(args, corpus)
     elif args.stage == "codebooks":
-        print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus)]))
+        print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus, args.model)]))
     elif args.stage == "teacher":
         from . import latent_teacher
 

@@ -1,10 +1,10 @@
 """
 The stages in which the codec of the family is trained. Each begins with the model of the one before, in `RUN/STAGE/model`:
 
-- `pitch`: a linear start, then the autoencoder without its quantizer, with the complex loss at the weight of the mel loss;
-- `autoencoder`: the same with a tenth of the complex loss, which decides about the words;
-- `codebooks`: residual k-means of the latents;
-- `decoder`: the decoder on quantized latents;
+- `codebooks`: residual k-means of the latents that the encoder is to compute (`spectral_latents.py`), and a start from which encoder
+  and decoder learn them;
+- `decoder`: the decoder on quantized latents, which are computed without the encoder;
+- `encoder`: the encoder, beside the decoder;
 - `together`: everything at a low rate, the codebooks as moving averages;
 - `adversarial`: the decoder against a small discriminator, where no accelerator is at hand.
 """
@@ -25,23 +25,26 @@ from transformers_moss_tts.training import (
     initialize_codebooks,
     initialize_linear,
 )
+from transformers_moss_tts.training.codec.data import RandomCrops
 from transformers_moss_tts.utils.pitch import pitch_agreement
 
 from .corpus import RATE, read_source
-from .progress import Progress
+from .progress import Progress, train_steps
+from .spectral_latents import FRAME, LATENT, NUM_WAVE, SpectralEncoder, SpectralLatents, whole_frames
 
 
 SOURCES = ("kokoro", "warped", "hibari", "librispeech")
 HELD_OUT = ("kokoro_held_out", "librispeech_held_out")
-LATENT, CODEBOOK_DIM, NUM_CODEBOOKS = 96, 49, 16
+CODEBOOK_DIM, NUM_CODEBOOKS = 57, 16
 # Features before and after each stage of the encoder, from 100 Hz to 12.5 Hz, and width, heads, layers and feed-forward width of
 # the encoder's and the decoder's layers. Harmonics are made at 100 Hz, by the decoder's last stage.
 ENDS = ((240, 128), (256, 192), (384, 256), (512, LATENT))
 ENCODER = ((192, 3, 2, 384), (256, 4, 1, 512), (256, 4, 2, 512), (256, 4, 2, 512))
 DECODER = ((256, 4, 4, 1024), (256, 4, 2, 512), (256, 4, 2, 512), (256, 4, 3, 512))
 PATCHES = (240, 2, 2, 2)
-_EVEN = {"complex_stft": 15.0, "waveform": 15.0}
+LATENTS_FILE = "latents.safetensors"
 _CODES_STAY = ("encoder", "quantizer")
+_ENCODER_CROP = 24 * FRAME
 
 
 def build_config(quantizer_dropout: float = 0.5) -> MossAudioTokenizerConfig:
@@ -87,27 +90,24 @@ class Stage:
     How a stage is trained.
 
     Args:
-        after (`str`, *optional*): stage whose model it begins with; the first one makes its own.
+        after (`str`): stage whose model it begins with.
         steps (`int`): steps.
-        decay (`float`): share of the steps over which the learning rate is let down.
         options (`dict`): settings of [`CodecTrainingArguments`] that are not those of the other stages.
     """
 
-    after: str | None
+    after: str
     steps: int
-    decay: float = 1 / 3
     options: dict[str, Any] = field(default_factory=dict)
 
 
 STAGES = {
-    "pitch": Stage(None, 400, 0.0, {"autoencoder": True, "loss_weights": _EVEN}),
-    "autoencoder": Stage("pitch", 8000, options={"autoencoder": True}),
-    "decoder": Stage("codebooks", 8000, options={"frozen_parts": _CODES_STAY}),
-    "together": Stage("decoder", 6000, options={"learning_rate": 1e-4, "codebook_decay": 0.99}),
+    "decoder": Stage("codebooks", 8000, {"frozen_parts": _CODES_STAY}),
+    "encoder": Stage("codebooks", 10000),
+    "together": Stage("decoder", 6000, {"learning_rate": 1e-4, "codebook_decay": 0.99}),
     "adversarial": Stage(
         "together",
         4000,
-        options={
+        {
             "frozen_parts": _CODES_STAY,
             "learning_rate": 1e-4,
             "adversarial_start": 0,
@@ -132,6 +132,71 @@ def load_sources(corpus: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     return [recording for name in found for recording in read_source(corpus, name)[1]]
 
 
+def make_codebooks(run: Path, corpus: Path, start: Path | None = None) -> list[float]:
+    """
+    Writes `RUN/latents.safetensors` and `RUN/codebooks/model`, with the weights of the codec of the folder `start` or a linear start,
+    and returns the share of the latents' energy that each codebook leaves over.
+    """
+    recordings = load_sources(corpus, SOURCES)
+    latents = SpectralLatents.fit(recordings)
+    latents.save(run / LATENTS_FILE)
+    torch.manual_seed(0)
+    model = MossAudioTokenizerModel(build_config()).eval()
+    old = MossAudioTokenizerModel.from_pretrained(start, dtype="float32").eval() if start else None
+    if old is None:
+        initialize_linear(model, recordings)
+    adopt_latents(model, old or model, latents, recordings)
+    encoder = model.encoder
+    model.encoder = SpectralEncoder(encoder, latents)
+    left = initialize_codebooks(model, recordings)
+    model.encoder = encoder
+    model.save_pretrained(run / "codebooks" / "model")
+    return left
+
+
+@torch.no_grad()
+def adopt_latents(
+    model: MossAudioTokenizerModel,
+    old: MossAudioTokenizerModel,
+    latents: SpectralLatents,
+    recordings: list[np.ndarray],
+    seed: int = 0,
+) -> None:
+    """
+    Gives a codec the weights of one whose latents are others, and the last projection of its encoder and the first one of its decoder
+    those that come nearest to the new latents (ridge regression over some recordings).
+    """
+    frames = []
+    hook = old.encoder[-1].output_proj.register_forward_hook(
+        lambda module, args, output: frames.append((args[0], output))
+    )
+    expected = []
+    for index in np.random.default_rng(seed).permutation(len(recordings))[:600]:
+        waveform = whole_frames(recordings[index][: 4 * RATE])
+        if len(waveform):
+            old.encode(waveform[None], num_quantizers=1)
+            expected.append(latents(waveform[None])[0])
+    hook.remove()
+    states, outputs = (torch.cat([part[0] for part in parts]) for parts in zip(*frames))
+    wanted = torch.cat(expected)
+    inward, outward = _regression(wanted, outputs), _regression(states, wanted)
+    first = old.decoder[0].input_proj.weight @ inward.t()
+    kept = model.state_dict()
+    for name, weight in old.state_dict().items():
+        if not name.startswith("quantizer.") and kept[name].shape == weight.shape:
+            kept[name].copy_(weight)
+    model.decoder[0].input_proj.weight.copy_(first)
+    model.encoder[-1].output_proj.weight.copy_(outward.t())
+
+
+def _regression(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """The matrix that inputs are multiplied by, `(features in, features out)`."""
+    inputs, outputs = inputs.double(), outputs.double()
+    products = inputs.t() @ inputs
+    ridge = 1e-3 * products.diagonal().mean() * torch.eye(len(products))
+    return torch.linalg.solve(products + ridge, inputs.t() @ outputs).float()
+
+
 def train_stage(
     name: str, run: Path, corpus: Path, steps: int | None = None, batch_size: int = 6, start: Path | None = None
 ) -> None:
@@ -139,22 +204,23 @@ def train_stage(
     Trains a stage to its end, or until its folder has a file `STOP`; goes on where it stopped. It begins with the codec of the
     folder `start`, or with that of the stage before.
     """
-    stage, folder = STAGES[name], run / name
+    stage = STAGES[name]
     steps = steps or stage.steps
     recordings, held_out = load_sources(corpus, SOURCES), load_sources(corpus, HELD_OUT)
-    model = _begin(stage, run, recordings, start)
+    model = _begin(name, run, start)
+    if name == "encoder":
+        return train_encoder(model, run, recordings, held_out, steps, batch_size)
     settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50} | stage.options
     args = CodecTrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(run / name),
         max_steps=steps,
         batch_size=batch_size,
-        decay_steps=round(stage.decay * steps),
+        decay_steps=steps // 3,
         eval_steps=steps,
         save_steps=steps,
         **settings,
     )
-    is_quantized = not args.autoencoder
-    progress = Progress(folder, lambda: measure(model, held_out, is_quantized))
+    progress = Progress(run / name, lambda: measure(model, held_out))
 
     def watch(trainer: CodecTrainer, losses: dict[str, torch.Tensor]) -> bool:
         return progress.step(trainer.step, losses, trainer.save_checkpoint)
@@ -163,53 +229,62 @@ def train_stage(
     progress.close()
 
 
-def _begin(stage: Stage, run: Path, recordings: list[np.ndarray], start: Path | None) -> MossAudioTokenizerModel:
-    if start is not None or stage.after is not None:
-        return MossAudioTokenizerModel.from_pretrained(start or run / stage.after / "model", dtype="float32")
-    torch.manual_seed(0)
-    model = MossAudioTokenizerModel(build_config())
-    initialize_linear(model, recordings)
+def _begin(name: str, run: Path, start: Path | None) -> MossAudioTokenizerModel:
+    model = MossAudioTokenizerModel.from_pretrained(start or run / STAGES[name].after / "model", dtype="float32")
+    if start is not None or name == "adversarial":
+        return model
+    learned = run / "encoder" / "model"
+    if name == "decoder" and not learned.exists():
+        model.encoder = SpectralEncoder(model.encoder, SpectralLatents.load(run / LATENTS_FILE))
+    elif name != "encoder":
+        model.encoder = MossAudioTokenizerModel.from_pretrained(learned, dtype="float32").encoder
     return model
 
 
-def make_codebooks(run: Path, corpus: Path) -> list[float]:
-    """Writes `RUN/codebooks/model` and returns the share of the energy that each codebook leaves over."""
-    model = MossAudioTokenizerModel.from_pretrained(run / "autoencoder" / "model")
-    left = initialize_codebooks(model, load_sources(corpus, SOURCES))
-    model.save_pretrained(run / "codebooks" / "model")
-    return left
+def train_encoder(
+    model: MossAudioTokenizerModel,
+    run: Path,
+    recordings: list[np.ndarray],
+    held_out: list[np.ndarray],
+    steps: int,
+    batch_size: int,
+) -> None:
+    """Trains the encoder to compute the latents, and writes `RUN/encoder/model`."""
+    latents = SpectralLatents.load(run / LATENTS_FILE)
+    crops = RandomCrops(recordings, _ENCODER_CROP, batch_size, seed=0)
+
+    def error(waveforms: torch.Tensor) -> torch.Tensor:
+        expected = latents(waveforms)
+        computed = model.encode(waveforms, num_quantizers=1).encoder_hidden_states.transpose(1, 2)
+        return (computed - expected).pow(2)
+
+    @torch.no_grad()
+    def measure() -> dict[str, float]:
+        errors = torch.cat([error(whole_frames(recording)[None])[0] for recording in held_out[:12]])
+        wave, levels = errors[:, :NUM_WAVE], errors[:, NUM_WAVE:]
+        return {"held_out_wave": round(wave.mean().item(), 4), "held_out_levels": round(levels.mean().item(), 4)}
+
+    def loss_of(step: int) -> torch.Tensor:
+        return error(crops.batch(step)).mean()
+
+    train_steps(run / "encoder", model.encoder, loss_of, measure, steps, learning_rate=1e-3)
+    model.save_pretrained(run / "encoder" / "model")
 
 
 @torch.no_grad()
-def measure(model: MossAudioTokenizerModel, held_out: list[np.ndarray], is_quantized: bool) -> dict[str, float]:
+def measure(model: MossAudioTokenizerModel, held_out: list[np.ndarray]) -> dict[str, float]:
     """Error of mel levels in dB and share of voiced frames with the right F0, over three seconds of six held-out recordings."""
     is_training = model.training
     model.eval()
     values: dict[str, list[float]] = {"mel_rmse": [], "f0_accuracy": []}
     for recording in held_out[:: max(1, len(held_out) // 6)][:6]:
         waveform = recording[: 3 * RATE].astype(np.float32) / 32767
-        decoded = reconstruct(model, waveform, is_quantized)
+        decoded = model(torch.from_numpy(waveform)[None]).audio[0, 0].numpy()
         values["mel_rmse"].append(mel_rmse(waveform, decoded, RATE))
         accuracy = pitch_agreement(waveform, decoded, RATE)["f0_accuracy"]
         values["f0_accuracy"] += [] if accuracy is None else [accuracy]
     model.train(is_training)
     return {name: round(float(np.mean(found)), 4) for name, found in values.items() if found}
-
-
-@torch.no_grad()
-def reconstruct(model: MossAudioTokenizerModel, waveform: np.ndarray, is_quantized: bool) -> np.ndarray:
-    """A waveform `(samples,)` through the codec, or through its autoencoder without the quantizer's codebooks."""
-    quantizer = model.quantizer
-
-    def project(module: torch.nn.Module, args: tuple, output: tuple) -> tuple:
-        return quantizer.output_proj(quantizer.input_proj(args[0].float())), *output[1:]
-
-    handle = None if is_quantized else quantizer.register_forward_hook(project)
-    try:
-        return model(torch.from_numpy(waveform)[None]).audio[0, 0].numpy()
-    finally:
-        if handle is not None:
-            handle.remove()
 
 
 def be_modest() -> None:

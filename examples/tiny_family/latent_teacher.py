@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import get_wsd_schedule
 
 from transformers_moss_tts import MossAudioTokenizerModel
 
 from .corpus import NUM_WARPED_VOICES, RATE, Reader, WarpedVoice
-from .progress import Progress
+from .progress import train_steps
 from .speech_timing import predicted_durations, time_speech
 
 
@@ -224,7 +223,7 @@ def render_table(
     codec = MossAudioTokenizerModel.from_pretrained(codec_folder).eval()
     renderer = Renderer(codec.config.downsample_rate)
     teacher = build_teacher(renderer, codec)
-    teacher.load_state_dict(torch.load(run / "teacher" / "state.pt", weights_only=True)["teacher"])
+    teacher.load_state_dict(torch.load(run / "teacher" / "state.pt", weights_only=True)["module"])
     teacher.eval()
     examples = (
         example_of(text, number, renderer, teacher, codec, n_vq)
@@ -276,33 +275,9 @@ def train_teacher(
     renderer = Renderer(codec.config.downsample_rate)
     torch.manual_seed(0)
     teacher = build_teacher(renderer, codec)
-    optimizer = torch.optim.AdamW(teacher.parameters(), lr=learning_rate)
-    schedule = get_wsd_schedule(optimizer, 200, steps // 3, num_training_steps=steps)
-    state, step = folder / "state.pt", 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        for part, name in ((teacher, "teacher"), (optimizer, "optimizer"), (schedule, "schedule")):
-            part.load_state_dict(saved[name])
-        step = saved["step"]
-    # Sentences of a run that goes on are drawn from its step.
-    renderings = renderer.renderings(sentences, seed=step)
-    progress = Progress(folder, dict)
 
-    def save() -> None:
-        parts = {"teacher": teacher, "optimizer": optimizer, "schedule": schedule}
-        scratch = state.with_name("tmp-state.pt")
-        torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, scratch)
-        scratch.replace(state)
+    def loss_of(step: int) -> torch.Tensor:
+        renderings = renderer.renderings(sentences, seed=step)
+        return teacher_loss(teacher, codec, collate(list(islice(renderings, batch_size))))
 
-    is_stopped = False
-    while step < steps and not is_stopped:
-        loss = teacher_loss(teacher, codec, collate(list(islice(renderings, batch_size))))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(teacher.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        step += 1
-        is_stopped = progress.step(step, {"loss": loss.item()}, save)
-    save()
-    progress.close()
+    train_steps(folder, teacher, loss_of, dict, steps, learning_rate)

@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from torch import nn
+from transformers import get_wsd_schedule
+
 
 LINE_SECONDS, STATE_SECONDS = 60, 600
 
@@ -64,3 +68,51 @@ class Progress:
     def close(self) -> None:
         """Takes the file that ended the stage away, so that the next start goes on."""
         (self.folder / "STOP").unlink(missing_ok=True)
+
+
+def train_steps(
+    folder: Path,
+    module: nn.Module,
+    loss_of: Callable[[int], torch.Tensor],
+    measure: Callable[[], dict[str, float]],
+    steps: int,
+    learning_rate: float,
+) -> None:
+    """
+    Trains a module to its end, or until its folder has a file `STOP`; goes on from `folder/state.pt`. The learning rate falls over the
+    last third.
+
+    Args:
+        loss_of (`Callable`): the loss of a step, by its number.
+        measure (`Callable`): gives more values for a line of the log.
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, fused=True)
+    schedule = get_wsd_schedule(optimizer, min(200, steps), steps // 3, num_training_steps=steps)
+    state, step = folder / "state.pt", 0
+    parts = {"module": module, "optimizer": optimizer, "schedule": schedule}
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        step = saved["step"]
+    progress = Progress(folder, measure)
+
+    def save() -> None:
+        scratch = state.with_name("tmp-state.pt")
+        torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, scratch)
+        scratch.replace(state)
+
+    is_stopped = False
+    while step < steps and not is_stopped:
+        loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        step += 1
+        is_stopped = progress.step(step, {"loss": loss.item()}, save)
+    progress.write_line(step)
+    save()
+    progress.close()

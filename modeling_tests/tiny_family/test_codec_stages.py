@@ -10,7 +10,17 @@ from examples.tiny_family import codec_stages
 from examples.tiny_family.__main__ import main
 from examples.tiny_family.corpus import RATE, WarpedVoice, read_sentences, read_source, write_source
 from examples.tiny_family.progress import Progress
+from examples.tiny_family.spectral_latents import (
+    FRAME,
+    LATENT,
+    LOUDNESS_EXPONENT,
+    NUM_WAVE,
+    SpectralLatents,
+    mel_levels,
+    whole_frames,
+)
 from transformers_moss_tts import MossAudioTokenizerModel
+from transformers_moss_tts.utils.pitch import pitch_agreement
 
 
 def voices(count: int, seed: int):
@@ -48,27 +58,78 @@ def test_the_codec_of_the_family_has_the_promised_size():
 def test_stages_follow_each_other_and_go_on_where_they_stopped(small, monkeypatch):
     monkeypatch.setattr("examples.tiny_family.progress.LINE_SECONDS", 0)
     run = ["--run", str(small)]
-    stop = small / "pitch" / "STOP"
+    main([*run, "codebooks"])
+    stop = small / "decoder" / "STOP"
     stop.parent.mkdir()
     stop.touch()
-    main([*run, "pitch", "--steps", "3", "--batch-size", "2"])
-    assert not stop.exists() and (small / "pitch" / "checkpoint-1").is_dir()
-    main([*run, "pitch", "--steps", "3", "--batch-size", "2"])
-    lines = [json.loads(line) for line in (small / "pitch" / "log.jsonl").read_text().splitlines()]
+    main([*run, "decoder", "--steps", "3", "--batch-size", "2"])
+    assert not stop.exists() and (small / "decoder" / "checkpoint-1").is_dir()
+    main([*run, "decoder", "--steps", "3", "--batch-size", "2"])
+    lines = [json.loads(line) for line in (small / "decoder" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
-    # The linear start has the pitch at once.
-    assert lines[-1]["f0_accuracy"] > 0.8 and lines[-1]["mel_rmse"] > 0 and {"mel", "complex_stft"} <= set(lines[-1])
+    # The start has a pitch at once, other than that of the patches.
+    assert lines[-1]["f0_accuracy"] > 0.4 and lines[-1]["mel_rmse"] > 0 and {"mel", "complex_stft"} <= set(lines[-1])
+    main([*run, "encoder", "--steps", "1", "--batch-size", "2"])
+    main([*run, "encoder", "--steps", "3", "--batch-size", "2"])
+    lines = [json.loads(line) for line in (small / "encoder" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 1, 2, 3, 3] and {"held_out_wave", "held_out_levels"} <= set(lines[0])
     monkeypatch.setattr("examples.tiny_family.progress.LINE_SECONDS", 60)
-    main([*run, "autoencoder", "--steps", "1", "--batch-size", "2"])
-    main([*run, "codebooks"])
-    main([*run, "decoder", "--steps", "2", "--batch-size", "2"])
-    before, after = (
-        MossAudioTokenizerModel.from_pretrained(small / name / "model") for name in ("codebooks", "decoder")
-    )
-    changed = {key for key, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[key])}
-    assert changed and all(key.startswith("decoder.") for key in changed)
+    models = {
+        name: MossAudioTokenizerModel.from_pretrained(small / name / "model").state_dict()
+        for name in ("codebooks", "decoder", "encoder")
+    }
+    for name in ("decoder", "encoder"):
+        before, after = models["codebooks"], models[name]
+        changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+        assert changed and all(key.startswith(f"{name}.") for key in changed)
     main([*run, "together", "--steps", "1", "--batch-size", "2"])
     main([*run, "adversarial", "--steps", "1", "--batch-size", "2"])
+    # The learned encoder is part of what comes after it.
+    start = MossAudioTokenizerModel.from_pretrained(small / "adversarial" / "model").state_dict()
+    key = "encoder.7.output_proj.weight"
+    torch.testing.assert_close(start[key], models["encoder"][key], atol=1e-3, rtol=0)
+    assert not torch.equal(models["encoder"][key], models["codebooks"][key])
+
+
+def test_codebooks_begin_with_the_weights_of_another_codec(small):
+    main(["--run", str(small), "codebooks"])
+    main(["--run", str(small), "decoder", "--steps", "1", "--batch-size", "2"])
+    decoder = small / "decoder" / "model"
+    main(["--run", str(small / "next"), "--corpus", str(small / "corpus"), "codebooks", "--model", str(decoder)])
+    old, new = (
+        MossAudioTokenizerModel.from_pretrained(folder).state_dict()
+        for folder in (decoder, small / "next" / "codebooks" / "model")
+    )
+    key = "decoder.0.transformer.layers.0.linear1.weight"
+    assert torch.equal(old[key], new[key])
+
+
+def test_latents_hold_what_is_heard_of_a_frame():
+    recordings = [(waveform * 32767).astype(np.int16) for _, _, waveform in voices(12, 5)]
+    latents = SpectralLatents.fit(recordings[:8])
+    waveform = whole_frames(recordings[8])
+    values = latents(waveform[None])[0]
+    assert values.shape == (len(waveform) // FRAME, LATENT) and 0.5 < values.pow(2).mean() < 2
+    # The wave that is left of the frames has the pitch of the recording.
+    wave = values[:, :NUM_WAVE] / latents.scales[0]
+    wave = wave * wave.norm(dim=-1, keepdim=True) ** (1 / LOUDNESS_EXPONENT - 1)
+    low = (wave @ latents.wave.t()).flatten().numpy()
+    assert pitch_agreement(waveform.numpy(), low, RATE)["f0_accuracy"] > 0.9
+    # The levels are those of the recording, and twice the amplitude is 6 dB more.
+    levels = (values[:, NUM_WAVE:] / latents.scales[1]) @ latents.levels.t() + latents.mean
+    expected = mel_levels(waveform).view(len(levels), -1)
+    assert (levels - expected).pow(2).mean().sqrt() < 3
+    louder = mel_levels(2 * waveform) - mel_levels(waveform)
+    torch.testing.assert_close(louder.median(), torch.tensor(6.02), atol=0.01, rtol=0)
+
+
+def test_latents_see_nothing_that_comes_later(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    waveform = 0.1 * torch.randn(1, 4 * FRAME, generator=draw)
+    latents = SpectralLatents.fit([(waveform[0] * 32767).numpy().astype(np.int16)])
+    latents.save(tmp_path / "latents.safetensors")
+    latents = SpectralLatents.load(tmp_path / "latents.safetensors")
+    torch.testing.assert_close(latents(waveform)[:, :2], latents(waveform[:, : 2 * FRAME]))
 
 
 def test_a_stage_waits_while_it_is_paused(tmp_path, monkeypatch):

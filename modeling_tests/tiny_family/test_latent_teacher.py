@@ -98,7 +98,7 @@ def test_a_table_of_sentences_in_voices(tmp_path, monkeypatch):
     monkeypatch.setattr(latent_teacher, "Renderer", lambda frame_samples: renderer)
     (tmp_path / "teacher").mkdir()
     teacher = latent_teacher.build_teacher(renderer, codec)
-    torch.save({"teacher": teacher.state_dict()}, tmp_path / "teacher" / "state.pt")
+    torch.save({"module": teacher.state_dict()}, tmp_path / "teacher" / "state.pt")
     count = latent_teacher.render_table(tmp_path, tmp_path / "codec", ["Ab ba.", "A. B.", "Ba ab."], n_vq=2, limit=3)
     examples = list(Dataset.from_parquet(str(tmp_path / "codes.parquet"), cache_dir=str(tmp_path / "cache")))
     assert count == 3 and [example["text"] for example in examples] == ["Ab ba.", "Ab ba.", "Ba ab."]
