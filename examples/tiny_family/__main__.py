@@ -2,8 +2,8 @@
 Makes the models of the family, stage by stage; every stage goes on where it stopped.
 
     python -m examples.tiny_family corpus --kokoro CORPUS --librispeech REAL --held-out heldout_sentences.txt
-    python -m examples.tiny_family pitch
-    python -m examples.tiny_family autoencoder
+    python -m examples.tiny_family codebooks
+    python -m examples.tiny_family decoder
     ...
 
 A stage runs on one thread at the lowest priority, writes a line a minute to RUN/STAGE/log.jsonl and its state every ten minutes.

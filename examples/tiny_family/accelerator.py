@@ -1,9 +1,9 @@
 """
 Trains the codec for some minutes on a machine with an accelerator, which has PyTorch but not this package.
 
-    python -m examples.tiny_family pack RUN/decoder/model PACK
+    python -m examples.tiny_family pack RUN/together/model PACK
     python examples/tiny_family/accelerator.py PACK OUT --task adversarial --minutes 8
-    python -m examples.tiny_family unpack OUT RUN/decoder/model RUN/adversarial/model
+    python -m examples.tiny_family unpack OUT RUN/together/model RUN/adversarial/model
 
 The first and the last command run here, the second one there. PACK has at most 64 MiB, OUT files of at most 16 MiB.
 
@@ -30,7 +30,7 @@ from torch.nn.utils.parametrizations import weight_norm
 PACKAGE = Path(__file__).parents[2] / "src" / "transformers_moss_tts"
 SHARD_BYTES = 15 * 2**20
 TOLERANCE = 1e-5
-TASKS = ("autoencoder", "decoder", "adversarial")
+TASKS = ("decoder", "adversarial")
 
 
 class Scale(nn.Module):
@@ -262,13 +262,9 @@ class Training:
     def __init__(self, codec: Codec, recordings: list[torch.Tensor], args: argparse.Namespace):
         self.codec, self.recordings, self.args = codec, recordings, args
         self.device = torch.device(args.device)
-        self.loss = _module("utils/spectral_loss.py").SpectralLoss(24000).to(self.device)
-        self.is_quantized = args.task != "autoencoder"
-        if self.is_quantized:
-            codec.encoder.requires_grad_(False)
-            codec.quantizer.requires_grad_(False)
-        else:
-            codec.quantizer.quantizers.requires_grad_(False)
+        self.loss = _module("utils/spectral_loss.py").SpectralLoss(24000, waveform_band=600.0).to(self.device)
+        codec.encoder.requires_grad_(False)
+        codec.quantizer.requires_grad_(False)
         self.optimizers = [self._optimizer(codec)]
         self.judge = None
         if args.task == "adversarial":
@@ -298,13 +294,10 @@ class Training:
         quantizer = self.codec.quantizer
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             states = self.codec.encode(crops)
-        if self.is_quantized:
-            most = len(quantizer.quantizers)
-            counts = torch.randint(1, most + 1, (len(crops),), device=self.device)
-            counts = torch.where(torch.rand(len(crops), device=self.device) < 0.5, counts, most)
-            latents = quantizer(states, counts)
-        else:
-            latents = quantizer.output_proj(quantizer.input_proj(states))
+        most = len(quantizer.quantizers)
+        counts = torch.randint(1, most + 1, (len(crops),), device=self.device)
+        counts = torch.where(torch.rand(len(crops), device=self.device) < 0.5, counts, most)
+        latents = quantizer(states, counts)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             return self.codec.decode(latents)
 
@@ -316,7 +309,7 @@ class Training:
         crops = self.crops()
         decoded = self.reconstruct(crops)
         losses = self.loss(decoded, crops)
-        total = 15 * losses["mel"] + 1.5 * (losses["complex_stft"] + losses["waveform"])
+        total = 15 * losses["mel"] + 0.5 * losses["complex_stft"] + 10 * losses["waveform"]
         if self.judge is not None:
             total = total + self._judge(crops, decoded, losses)
         self._update(self.optimizers[0], self.codec, total)

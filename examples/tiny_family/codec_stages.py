@@ -27,6 +27,7 @@ from transformers_moss_tts.training import (
 )
 from transformers_moss_tts.training.codec.data import RandomCrops
 from transformers_moss_tts.utils.pitch import pitch_agreement
+from transformers_moss_tts.utils.spectral_loss import SpectralLoss
 
 from .corpus import RATE, read_source
 from .progress import Progress, train_steps
@@ -44,6 +45,9 @@ DECODER = ((256, 4, 4, 1024), (256, 4, 2, 512), (256, 4, 2, 512), (256, 4, 3, 51
 PATCHES = (240, 2, 2, 2)
 LATENTS_FILE = "latents.safetensors"
 _CODES_STAY = ("encoder", "quantizer")
+# What lies above has no phase in the codes: compared with the recording's it would only be kept quiet.
+_WAVEFORM_BAND = 600.0
+_WEIGHTS = {"complex_stft": 0.5, "waveform": 10.0}
 _ENCODER_CROP = 24 * FRAME
 
 
@@ -210,7 +214,8 @@ def train_stage(
     model = _begin(name, run, start)
     if name == "encoder":
         return train_encoder(model, run, recordings, held_out, steps, batch_size)
-    settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50} | stage.options
+    settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50}
+    settings |= {"loss_weights": _WEIGHTS} | stage.options
     args = CodecTrainingArguments(
         output_dir=str(run / name),
         max_steps=steps,
@@ -225,7 +230,9 @@ def train_stage(
     def watch(trainer: CodecTrainer, losses: dict[str, torch.Tensor]) -> bool:
         return progress.step(trainer.step, losses, trainer.save_checkpoint)
 
-    CodecTrainer(model, args, recordings, held_out[:4], step_callback=watch).train()
+    trainer = CodecTrainer(model, args, recordings, held_out[:4], step_callback=watch)
+    trainer.reconstruction_loss = SpectralLoss(RATE, waveform_band=_WAVEFORM_BAND)
+    trainer.train()
     progress.close()
 
 

@@ -72,7 +72,9 @@ def test_stages_follow_each_other_and_go_on_where_they_stopped(small, monkeypatc
     main([*run, "encoder", "--steps", "1", "--batch-size", "2"])
     main([*run, "encoder", "--steps", "3", "--batch-size", "2"])
     lines = [json.loads(line) for line in (small / "encoder" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 1, 2, 3, 3] and {"held_out_wave", "held_out_levels"} <= set(lines[0])
+    assert [line["step"] for line in lines] == [1, 1, 2, 3, 3] and {"held_out_wave", "held_out_levels"} <= set(
+        lines[0]
+    )
     monkeypatch.setattr("examples.tiny_family.progress.LINE_SECONDS", 60)
     models = {
         name: MossAudioTokenizerModel.from_pretrained(small / name / "model").state_dict()

@@ -48,6 +48,14 @@ def test_only_the_mel_distance_is_deaf_to_the_phase():
     torch.testing.assert_close(turned["complex_stft"], torch.tensor(6.0))
 
 
+def test_a_band_leaves_out_what_lies_above():
+    times = torch.arange(3000) / RATE
+    low, high = (torch.sin(2 * torch.pi * rate * times)[None] for rate in (200, 2000))
+    loss = SpectralLoss(RATE, ("waveform",), waveform_band=600.0)
+    assert loss(low + high, low)["waveform"] < 0.01
+    torch.testing.assert_close(loss(-low, low + high)["waveform"], torch.tensor(2.0), atol=0.02, rtol=0)
+
+
 def test_the_gradient_of_silence_is_finite():
     decoded = torch.zeros(1, 3000, requires_grad=True)
     sum(SpectralLoss(RATE, mel_bands=DAC_BANDS)(decoded, torch.zeros(1, 3000)).values()).backward()

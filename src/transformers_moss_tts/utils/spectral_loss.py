@@ -46,6 +46,8 @@ class SpectralLoss(nn.Module):
             Number of mel bands of each window, whose length is in samples; `TRAINING_BANDS` by default.
         complex_windows (`tuple[int, ...]`, *optional*):
             Windows of the complex distance, in samples.
+        waveform_band (`float`, *optional*):
+            Highest frequency of what `"waveform"` compares, in Hz: all by default.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class SpectralLoss(nn.Module):
         names: Iterable[str] = ("mel", "complex_stft", "waveform"),
         mel_bands: dict[int, int] | None = None,
         complex_windows: tuple[int, ...] = (512, 1024, 2048),
+        waveform_band: float | None = None,
     ):
         super().__init__()
+        self.waveform_share = 1.0 if waveform_band is None else 2 * waveform_band / sampling_rate
         self.names = set(names)
         self.mel_bands = (TRAINING_BANDS if mel_bands is None else mel_bands) if "mel" in self.names else {}
         self.complex_windows = complex_windows if "complex_stft" in self.names else ()
@@ -78,8 +82,15 @@ class SpectralLoss(nn.Module):
                 distance = self._log_mel(of_decoded, window) - self._log_mel(of_recording, window)
                 totals["mel"] = totals["mel"] + distance.abs().mean()
         if "waveform" in totals:
-            totals["waveform"] = _relative_distance(decoded, recording)
+            totals["waveform"] = _relative_distance(self._slow_part(decoded), self._slow_part(recording))
         return totals
+
+    def _slow_part(self, waveform: torch.Tensor) -> torch.Tensor:
+        """The waveform below the band's end, at twice its rate."""
+        if self.waveform_share == 1.0:
+            return waveform
+        num_bins = int(self.waveform_share * waveform.shape[-1] / 2)
+        return torch.fft.irfft(torch.fft.rfft(waveform)[..., :num_bins], 2 * num_bins)
 
     def _spectrum(self, waveform: torch.Tensor, window: int) -> torch.Tensor:
         """Real and imaginary parts, `(batch_size, bins, frames, 2)`."""
