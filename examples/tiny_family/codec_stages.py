@@ -5,7 +5,7 @@ The stages in which the codec of the family is trained. Each begins with the mod
   and decoder learn them;
 - `decoder`: the decoder on quantized latents, which are computed without the encoder;
 - `encoder`: the encoder, beside the decoder;
-- `together`: everything at a low rate, the codebooks as moving averages;
+- `together`: both, everything at a low rate, the codebooks as moving averages;
 - `adversarial`: the decoder against a small discriminator, where no accelerator is at hand.
 """
 
@@ -238,13 +238,10 @@ def train_stage(
 
 def _begin(name: str, run: Path, start: Path | None) -> MossAudioTokenizerModel:
     model = MossAudioTokenizerModel.from_pretrained(start or run / STAGES[name].after / "model", dtype="float32")
-    if start is not None or name == "adversarial":
-        return model
-    learned = run / "encoder" / "model"
-    if name == "decoder" and not learned.exists():
+    if name == "decoder":
         model.encoder = SpectralEncoder(model.encoder, SpectralLatents.load(run / LATENTS_FILE))
-    elif name != "encoder":
-        model.encoder = MossAudioTokenizerModel.from_pretrained(learned, dtype="float32").encoder
+    elif name == "together" and start is None:
+        model.encoder = MossAudioTokenizerModel.from_pretrained(run / "encoder" / "model", dtype="float32").encoder
     return model
 
 
