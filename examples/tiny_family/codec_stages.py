@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel
 from transformers_moss_tts.evaluation.measures.signals import mel_rmse
@@ -30,11 +31,13 @@ from transformers_moss_tts.utils.pitch import pitch_agreement
 from transformers_moss_tts.utils.spectral_loss import SpectralLoss
 
 from .corpus import RATE, read_source
+from .metadata import key_of, read_keys
 from .progress import Progress, train_steps
 from .spectral_latents import FRAME, LATENT, NUM_WAVE, SpectralEncoder, SpectralLatents, whole_frames
 
 
 SOURCES = ("kokoro", "warped", "hibari", "librispeech")
+READ_SOURCES = ("kokoro", "hibari", "warped")  # of which it is known what they say
 HELD_OUT = ("kokoro_held_out", "librispeech_held_out")
 CODEBOOK_DIM, NUM_CODEBOOKS = 57, 16
 # Features before and after each stage of the encoder, from 100 Hz to 12.5 Hz, and width, heads, layers and feed-forward width of
@@ -273,6 +276,34 @@ def train_encoder(
 
     train_steps(run / "encoder", model.encoder, loss_of, measure, steps, learning_rate=1e-3)
     model.save_pretrained(run / "encoder" / "model")
+
+
+@torch.no_grad()
+def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int) -> int:
+    """
+    Writes `RUN/recorded_codes.parquet`, from which `train_tts` trains generators: what is read in the corpus with the codes of its
+    latents, without held-out sentences. The codebooks of `RUN/codebooks` stay as they are, so that generators need not wait for
+    encoder and decoder.
+
+    Returns:
+        `int`: number of recordings.
+    """
+    model = MossAudioTokenizerModel.from_pretrained(run / "codebooks" / "model", dtype="float32").eval()
+    model.encoder = SpectralEncoder(model.encoder, SpectralLatents.load(run / LATENTS_FILE))
+    measured, examples = read_keys(held_out), []
+    for name in READ_SOURCES:
+        if not (corpus / f"{name}.jsonl").exists():
+            continue
+        for line, recording in zip(*read_source(corpus, name)):
+            if key_of(line["text"]) in measured:
+                continue
+            # A last part of a frame is said too.
+            waveform = whole_frames(np.pad(recording, (0, -len(recording) % FRAME)))
+            codes = model.encode(waveform[None], num_quantizers=n_vq).audio_codes[:, 0].t()
+            known = {"text": line["text"], "speaker": line["speaker"], "language": "English"}
+            examples.append(known | {"seconds": len(waveform) / RATE, "codes": codes.tolist()})
+    Dataset.from_list(examples).to_parquet(run / "recorded_codes.parquet")
+    return len(examples)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from examples.tiny_family import codec_stages
 from examples.tiny_family.__main__ import main
@@ -104,6 +105,32 @@ def test_codebooks_begin_with_the_weights_of_another_codec(small):
     )
     key = "decoder.0.transformer.layers.0.linear1.weight"
     assert torch.equal(old[key], new[key])
+
+
+def test_codes_of_the_corpus_need_the_codebooks_alone(small, monkeypatch):
+    monkeypatch.setattr(codec_stages, "READ_SOURCES", ("kokoro", "warped"))
+    write_source(
+        small / "corpus",
+        "kokoro",
+        [("Say this.", "af", np.pad(next(voices(1, 3))[2], (0, 100))), ("Not this.", "af", np.zeros(RATE))],
+    )
+    held_out = small / "held_out.txt"
+    held_out.write_text("not this!\n")
+    run = ["--run", str(small)]
+    main([*run, "codebooks"])
+    main([*run, "codes", "--held-out", str(held_out), "--codebooks", "3"])
+    (example,) = (
+        line for line in Dataset.from_parquet(str(small / "recorded_codes.parquet")) if line["speaker"] == "af"
+    )
+    codes = torch.tensor(example["codes"])
+    assert example["text"] == "Say this." and codes.shape == (26, 3) and example["seconds"] == pytest.approx(26 * 0.08)
+    # Decoded by the codebooks they are near the latents.
+    model = MossAudioTokenizerModel.from_pretrained(small / "codebooks" / "model")
+    latents = SpectralLatents.load(small / "latents.safetensors")
+    (_, recordings) = read_source(small / "corpus", "kokoro")
+    expected = latents(whole_frames(recordings[0])[None])[0]
+    decoded = model.quantizer.decode(codes[: len(expected)].t()[:, None])[0].t()
+    assert (decoded - expected).pow(2).sum() < 0.3 * expected.pow(2).sum()
 
 
 def test_latents_hold_what_is_heard_of_a_frame():
