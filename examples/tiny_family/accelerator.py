@@ -31,6 +31,9 @@ PACKAGE = Path(__file__).parents[2] / "src" / "transformers_moss_tts"
 SHARD_BYTES = 15 * 2**20
 TOLERANCE = 1e-5
 TASKS = ("decoder", "adversarial")
+# What lies above has no phase in the codes: compared with the recording's it would only be kept quiet.
+WAVEFORM_BAND = 600.0
+LOSS_WEIGHTS = {"mel": 15.0, "complex_stft": 0.5, "waveform": 10.0}
 
 
 class Scale(nn.Module):
@@ -262,7 +265,7 @@ class Training:
     def __init__(self, codec: Codec, recordings: list[torch.Tensor], args: argparse.Namespace):
         self.codec, self.recordings, self.args = codec, recordings, args
         self.device = torch.device(args.device)
-        self.loss = _module("utils/spectral_loss.py").SpectralLoss(24000, waveform_band=600.0).to(self.device)
+        self.loss = _module("utils/spectral_loss.py").SpectralLoss(24000, waveform_band=WAVEFORM_BAND).to(self.device)
         codec.encoder.requires_grad_(False)
         codec.quantizer.requires_grad_(False)
         self.optimizers = [self._optimizer(codec)]
@@ -309,7 +312,7 @@ class Training:
         crops = self.crops()
         decoded = self.reconstruct(crops)
         losses = self.loss(decoded, crops)
-        total = 15 * losses["mel"] + 0.5 * losses["complex_stft"] + 10 * losses["waveform"]
+        total = sum(weight * losses[name] for name, weight in LOSS_WEIGHTS.items())
         if self.judge is not None:
             total = total + self._judge(crops, decoded, losses)
         self._update(self.optimizers[0], self.codec, total)

@@ -30,6 +30,7 @@ from transformers_moss_tts.training.codec.data import RandomCrops
 from transformers_moss_tts.utils.pitch import pitch_agreement
 from transformers_moss_tts.utils.spectral_loss import SpectralLoss
 
+from .accelerator import LOSS_WEIGHTS, WAVEFORM_BAND
 from .corpus import RATE, read_source
 from .metadata import key_of, read_keys
 from .progress import Progress, train_steps
@@ -48,9 +49,6 @@ DECODER = ((256, 4, 4, 1024), (256, 4, 2, 512), (256, 4, 2, 512), (256, 4, 3, 51
 PATCHES = (240, 2, 2, 2)
 LATENTS_FILE = "latents.safetensors"
 _CODES_STAY = ("encoder", "quantizer")
-# What lies above has no phase in the codes: compared with the recording's it would only be kept quiet.
-_WAVEFORM_BAND = 600.0
-_WEIGHTS = {"complex_stft": 0.5, "waveform": 10.0}
 _ENCODER_CROP = 24 * FRAME
 
 
@@ -218,7 +216,7 @@ def train_stage(
     if name == "encoder":
         return train_encoder(model, run, recordings, held_out, steps, batch_size)
     settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50}
-    settings |= {"loss_weights": _WEIGHTS} | stage.options
+    settings |= {"loss_weights": LOSS_WEIGHTS} | stage.options
     args = CodecTrainingArguments(
         output_dir=str(run / name),
         max_steps=steps,
@@ -234,7 +232,7 @@ def train_stage(
         return progress.step(trainer.step, losses, trainer.save_checkpoint)
 
     trainer = CodecTrainer(model, args, recordings, held_out[:4], step_callback=watch)
-    trainer.reconstruction_loss = SpectralLoss(RATE, waveform_band=_WAVEFORM_BAND)
+    trainer.reconstruction_loss = SpectralLoss(RATE, waveform_band=WAVEFORM_BAND)
     trainer.train()
     progress.close()
 
@@ -288,8 +286,7 @@ def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int) -> in
     Returns:
         `int`: number of recordings.
     """
-    model = MossAudioTokenizerModel.from_pretrained(run / "codebooks" / "model", dtype="float32").eval()
-    model.encoder = SpectralEncoder(model.encoder, SpectralLatents.load(run / LATENTS_FILE))
+    model = _begin("decoder", run, None)
     measured, examples = read_keys(held_out), []
     for name in READ_SOURCES:
         if not (corpus / f"{name}.jsonl").exists():

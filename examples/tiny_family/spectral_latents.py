@@ -10,6 +10,7 @@ them, each by itself.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.audio_utils import mel_filter_bank
 
+from .corpus import RATE
 
-RATE, PATCH, PATCHES_A_FRAME = 24_000, 240, 8
+
+PATCH, PATCHES_A_FRAME = 240, 8
 FRAME = PATCH * PATCHES_A_FRAME
 NUM_BANDS, FFT_SIZE, QUIETEST = 80, 1024, 1e-3
 # Samples over which a window rises and falls. It is highest in the middle of its patch and ends with it: an encoder sees no more.
@@ -130,6 +133,7 @@ def mel_levels(waveforms: torch.Tensor) -> torch.Tensor:
     return 20 * (torch.fft.rfft(pieces * window, FFT_SIZE).abs() @ _filters()).clamp(min=QUIETEST).log10()
 
 
+@cache
 def _filters() -> torch.Tensor:
     bank = mel_filter_bank(FFT_SIZE // 2 + 1, NUM_BANDS, 0.0, RATE / 2, RATE, "slaney", "slaney")
     return torch.from_numpy(bank).float()
