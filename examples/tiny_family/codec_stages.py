@@ -47,6 +47,10 @@ ENDS = ((240, 128), (256, 192), (384, 256), (512, LATENT))
 ENCODER = ((192, 3, 2, 384), (256, 4, 1, 512), (256, 4, 2, 512), (256, 4, 2, 512))
 DECODER = ((256, 4, 4, 1024), (256, 4, 2, 512), (256, 4, 2, 512), (256, 4, 3, 512))
 PATCHES = (240, 2, 2, 2)
+# What each codebook codes, levels or the part of the waveform. The two know nothing of each other: codebooks of both leave a third
+# more of the levels over. The first one, of levels, is the one that text tells most of.
+_LEVELS, _WAVE = slice(NUM_WAVE, LATENT), slice(NUM_WAVE)
+CODED = tuple({"l": _LEVELS, "w": _WAVE}[part] for part in "llwllwllwllwlwll")
 LATENTS_FILE = "latents.safetensors"
 _CODES_STAY = ("encoder", "quantizer")
 _ENCODER_CROP = 24 * FRAME
@@ -153,7 +157,7 @@ def make_codebooks(run: Path, corpus: Path, start: Path | None = None) -> list[f
     adopt_latents(model, old or model, latents, recordings)
     encoder = model.encoder
     model.encoder = SpectralEncoder(encoder, latents)
-    left = initialize_codebooks(model, recordings)
+    left = initialize_codebooks(model, recordings, dimensions=CODED)
     model.encoder = encoder
     model.save_pretrained(run / "codebooks" / "model")
     return left

@@ -119,6 +119,23 @@ def test_with_a_dimension_to_spare_the_nearest_code_is_the_nearest_by_distance()
     assert agree > 0.95 and without_constant.abs().max() == 0
 
 
+def test_codebooks_code_the_dimensions_that_they_are_given():
+    config = CONFIGS["wide"]
+    recordings = slow_tones(32)
+    model = tiny_codec(**config)
+    initialize_linear(model, recordings)
+    first, rest = slice(4), slice(4, 10)
+    initialize_codebooks(model, recordings, dimensions=[first, rest, first, rest])
+    with torch.no_grad():
+        states = model.encode(waveform_of(recordings[1], model)).encoder_hidden_states
+        residual = model.quantizer.input_proj(states)
+        for index, codebook in enumerate(model.quantizer.quantizers):
+            decoded = codebook.decode(codebook.nearest(codebook.in_proj(residual)))
+            coded, other = (decoded[:, part].abs().max() for part in ((first, rest) if index % 2 == 0 else (rest, first)))
+            assert coded > 1e-3 and other == 0
+            residual = residual - decoded
+
+
 def test_a_trained_step_keeps_everything_finite():
     model = tiny_codec(**CONFIGS["narrow"]).train()
     recordings = slow_tones(32)
@@ -139,6 +156,10 @@ def test_what_cannot_be_initialized_is_said():
         initialize_linear(tiny_codec(), [np.ones(7, np.int16)])
     with pytest.raises(ValueError, match="2 frames, but a codebook has 16 codes"):
         initialize_codebooks(tiny_codec(), [np.ones(17, np.int16)])
+    with pytest.raises(ValueError, match="`dimensions` of 1 codebooks, but the codec has 4"):
+        initialize_codebooks(tiny_codec(**config), slow_tones(32), dimensions=[slice(4)])
+    with pytest.raises(ValueError, match="`codebook_dim` must differ from `rvq_dim`"):
+        initialize_codebooks(tiny_codec(**CONFIGS["without projections"]), slow_tones(32), dimensions=[slice(4)] * 4)
 
 
 def speech_codec() -> MossAudioTokenizerModel:

@@ -91,7 +91,11 @@ def initialize_linear(model: MossAudioTokenizerModel, recordings: Sequence[np.nd
 
 @torch.no_grad()
 def initialize_codebooks(
-    model: MossAudioTokenizerModel, recordings: Sequence[np.ndarray], iterations: int = 10, seed: int = 0
+    model: MossAudioTokenizerModel,
+    recordings: Sequence[np.ndarray],
+    iterations: int = 10,
+    seed: int = 0,
+    dimensions: Sequence[slice] | None = None,
 ) -> list[float]:
     """
     Sets the codebooks by residual k-means of the encoder's latents.
@@ -112,13 +116,20 @@ def initialize_codebooks(
             Iterations of k-means for each codebook.
         seed (`int`, *optional*, defaults to 0):
             Seed of the random choices.
+        dimensions (`Sequence[slice]`, *optional*):
+            Dimensions of the latents that each codebook codes, all of them by default. Where parts of the latents know
+            nothing of each other, codebooks of one part leave less over than codebooks of all. It needs codebooks with
+            projections of their own.
 
     Returns:
         `list[float]`: share of the latents' energy that is left over after each codebook.
 
     Raises:
-        ValueError: if the recordings have fewer frames than a codebook has codes.
+        ValueError: if the recordings have fewer frames than a codebook has codes, or `dimensions` are not as many as the
+            codebooks or given for codebooks without projections.
     """
+    quantizers = cast(Sequence[MossAudioTokenizerLFQ], model.quantizer.quantizers)
+    parts = _parts_of(quantizers, dimensions)
     generator = torch.Generator().manual_seed(seed)
     residual = _latents_of(model, recordings, generator)
     if len(residual) < model.config.codebook_size:
@@ -127,8 +138,8 @@ def initialize_codebooks(
             "recordings."
         )
     energy, left = residual.pow(2).sum(), []
-    for quantizer in cast(Sequence[MossAudioTokenizerLFQ], model.quantizer.quantizers):
-        _set_codebook_projections(quantizer, residual)
+    for quantizer, part in zip(quantizers, parts):
+        _set_codebook_projections(quantizer, residual, part)
         columns = residual.t()[None]
         latents = quantizer.in_proj(columns)
         _set_k_means(quantizer, latents, iterations, generator)
@@ -244,11 +255,22 @@ def _latents_of(
     return torch.cat(latents) if latents else torch.zeros(0, 1)
 
 
-def _set_codebook_projections(quantizer: MossAudioTokenizerLFQ, residual: torch.Tensor) -> None:
+def _parts_of(quantizers: Sequence[MossAudioTokenizerLFQ], dimensions: Sequence[slice] | None) -> Sequence[slice]:
+    if dimensions is None:
+        return [slice(None)] * len(quantizers)
+    if len(dimensions) != len(quantizers):
+        raise ValueError(f"Got `dimensions` of {len(dimensions)} codebooks, but the codec has {len(quantizers)}.")
+    if any(isinstance(quantizer.in_proj, nn.Identity) for quantizer in quantizers):
+        raise ValueError("`dimensions` need codebooks with projections: `codebook_dim` must differ from `rvq_dim`.")
+    return dimensions
+
+
+def _set_codebook_projections(quantizer: MossAudioTokenizerLFQ, residual: torch.Tensor, part: slice) -> None:
     if isinstance(quantizer.in_proj, nn.Identity):
         return
     codebook_dim = quantizer.codebook.embedding_dim
-    components = _principal_components(residual, codebook_dim - 1).to(residual)
+    components = torch.zeros(codebook_dim - 1, residual.shape[1]).to(residual)
+    components[:, part] = _principal_components(residual[:, part], codebook_dim - 1).to(residual)
     constant = _CONSTANT * math.sqrt(float(residual.pow(2).sum(1).mean()))
     inward = nn.functional.pad(components, (0, 0, 0, 1))
     bias = torch.zeros(codebook_dim, device=residual.device)
