@@ -131,7 +131,9 @@ def test_codebooks_code_the_dimensions_that_they_are_given():
         residual = model.quantizer.input_proj(states)
         for index, codebook in enumerate(model.quantizer.quantizers):
             decoded = codebook.decode(codebook.nearest(codebook.in_proj(residual)))
-            coded, other = (decoded[:, part].abs().max() for part in ((first, rest) if index % 2 == 0 else (rest, first)))
+            coded, other = (
+                decoded[:, part].abs().max() for part in ((first, rest) if index % 2 == 0 else (rest, first))
+            )
             assert coded > 1e-3 and other == 0
             residual = residual - decoded
 
