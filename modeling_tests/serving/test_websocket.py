@@ -64,6 +64,20 @@ def test_faults_are_said_and_end_the_session(server, message, config, pieces):
     assert messages[-1]["type"] == "error" and message in messages[-1]["message"]
 
 
+def test_a_damaged_voice_is_said_and_the_next_session_speaks(server):
+    file = server.voices.folder / "cut.safetensors"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"\x10\x00\x00")
+    try:
+        messages, audio = talk(server, {"voice": "cut"}, ["hello"])
+        answer = server.client.post("/v1/audio/speech", json={"input": "hello", "voice": "cut"})
+    finally:
+        file.unlink()
+    assert messages[-1]["type"] == "error" and "cut.safetensors" in messages[-1]["message"] and not audio
+    assert answer.status_code == 400 and "cut.safetensors" in answer.json()["error"]["message"]
+    assert talk(server, {}, ["hello"])[1]
+
+
 def test_a_session_has_its_time(speaker):
     with running(speaker, timeout=0.5) as server:
         with websockets.connect(server.url.replace("http", "ws") + "/v1/audio/speech/stream") as socket:
