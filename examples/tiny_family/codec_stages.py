@@ -216,7 +216,7 @@ def train_stage(
     stage = STAGES[name]
     steps = steps or stage.steps
     recordings, held_out = load_sources(corpus, SOURCES), load_sources(corpus, HELD_OUT)
-    model = _begin(name, run, start)
+    model = begin_stage(name, run, start)
     if name == "encoder":
         return train_encoder(model, run, recordings, held_out, steps, batch_size)
     settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50}
@@ -241,7 +241,7 @@ def train_stage(
     progress.close()
 
 
-def _begin(name: str, run: Path, start: Path | None) -> MossAudioTokenizerModel:
+def begin_stage(name: str, run: Path, start: Path | None = None) -> MossAudioTokenizerModel:
     model = MossAudioTokenizerModel.from_pretrained(start or run / STAGES[name].after / "model", dtype="float32")
     if name == "decoder":
         model.encoder = SpectralEncoder(model.encoder, SpectralLatents.load(run / LATENTS_FILE))
@@ -290,7 +290,7 @@ def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int) -> in
     Returns:
         `int`: number of recordings.
     """
-    model = _begin("decoder", run, None)
+    model = begin_stage("decoder", run)
     measured, examples = read_keys(held_out), []
     for name in READ_SOURCES:
         if not (corpus / f"{name}.jsonl").exists():

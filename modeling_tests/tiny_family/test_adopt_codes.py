@@ -1,0 +1,28 @@
+"""Generators that get the codes of another codec."""
+
+import pytest
+import torch
+
+from examples.tiny_family.adopt_codes import nearest_embeddings, placed
+
+
+def test_delayed_codes_stand_where_a_generator_gets_them():
+    codes = torch.tensor([[1, 2], [3, 4]])
+    assert placed(codes, 3, 9, is_delayed=True).tolist() == [[1, 9], [3, 2], [9, 4]]
+    assert placed(codes, 2, 9, is_delayed=False).tolist() == codes.tolist()
+
+
+@pytest.mark.parametrize("is_delayed", [True, False])
+def test_codes_of_other_numbers_keep_their_embeddings(is_delayed):
+    """The sums of two books of renumbered codes, whose own embeddings are free but for a constant, are what they were."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(2, 7, 5, generator=generator)
+    number = torch.tensor([3, 0, 5, 1, 4, 2])
+    olds = [torch.randint(6, (50, 2), generator=generator) for _ in range(200)]
+    adopted = nearest_embeddings([(old, number[old]) for old in olds], embeddings, 2, is_delayed)
+    old = placed(olds[0], 50 + is_delayed, 6, is_delayed)
+    new = placed(number[olds[0]], 50 + is_delayed, 6, is_delayed)
+    heard, kept = (
+        table[0][codes[:, 0]] + table[1][codes[:, 1]] for table, codes in ((embeddings, old), (adopted, new))
+    )
+    assert (heard - kept).abs().max() < 0.1 * heard.abs().max()
