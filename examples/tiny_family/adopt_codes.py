@@ -91,7 +91,9 @@ def adopt(
     generator: nn.Module, pairs: list[tuple[torch.LongTensor, torch.LongTensor]], books: int, is_delayed: bool
 ) -> nn.Module:
     """A generator of so many new codebooks, with the weights of one of old codes."""
-    config = type(generator.config).from_dict(generator.config.to_dict() | {"n_vq": books})
+    # The sizes of the codebooks follow from their number.
+    values = {name: value for name, value in generator.config.to_dict().items() if name != "audio_codebook_sizes"}
+    config = type(generator.config).from_dict(values | {"n_vq": books})
     adopted = type(generator)(config)
     weights, kept = generator.state_dict(), adopted.state_dict()
     for name, weight in kept.items():
