@@ -47,8 +47,8 @@ ENDS = ((240, 128), (256, 192), (384, 256), (512, LATENT))
 ENCODER = ((192, 3, 2, 384), (256, 4, 1, 512), (256, 4, 2, 512), (256, 4, 2, 512))
 DECODER = ((256, 4, 4, 1024), (256, 4, 2, 512), (256, 4, 2, 512), (256, 4, 3, 512))
 PATCHES = (240, 2, 2, 2)
-# What each codebook codes, levels or the part of the waveform. The two know nothing of each other: codebooks of both leave a third
-# more of the levels over. The first one, of levels, is the one that text tells most of.
+# What each codebook codes, levels or the part of the waveform. The two know nothing of each other: codebooks of both leave 3.6 %
+# of the levels' energy over on held-out voices, these 2.2 %. The first one, of levels, is the one that text tells most of.
 _LEVELS, _WAVE = slice(NUM_WAVE, LATENT), slice(NUM_WAVE)
 CODED = tuple({"l": _LEVELS, "w": _WAVE}[part] for part in "llwllwllwllwlwll")
 LATENTS_FILE = "latents.safetensors"
