@@ -157,7 +157,7 @@ def make_codebooks(run: Path, corpus: Path, start: Path | None = None) -> list[f
     adopt_latents(model, old or model, latents, recordings)
     encoder = model.encoder
     model.encoder = SpectralEncoder(encoder, latents)
-    left = initialize_codebooks(model, recordings, dimensions=CODED)
+    left = initialize_codebooks(model, recordings, dimensions=CODED[: model.config.num_quantizers])
     model.encoder = encoder
     model.save_pretrained(run / "codebooks" / "model")
     return left

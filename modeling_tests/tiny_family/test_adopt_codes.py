@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from tiny_models import tiny_local, tiny_prompts, tiny_tts
 
-from examples.tiny_family.adopt_codes import nearest_embeddings, placed
+from examples.tiny_family.adopt_codes import adopt, audio_embeddings, nearest_embeddings, placed
 
 
 def test_delayed_codes_stand_where_a_generator_gets_them():
@@ -26,3 +27,18 @@ def test_codes_of_other_numbers_keep_their_embeddings(is_delayed):
         table[0][codes[:, 0]] + table[1][codes[:, 1]] for table, codes in ((embeddings, old), (adopted, new))
     )
     assert (heard - kept).abs().max() < 0.1 * heard.abs().max()
+
+
+@pytest.mark.parametrize("build", [tiny_tts, tiny_local])
+def test_a_generator_keeps_its_transformer_and_gets_more_codebooks(build):
+    generator = build().eval()
+    books = generator.config.n_vq
+    codes = [torch.randint(generator.config.audio_vocab_size, (20, books + 1)) for _ in range(3)]
+    adopted = adopt(generator, [(new[:, :books], new) for new in codes], books + 1, build is tiny_tts).eval()
+    assert adopted.config.n_vq == books + 1
+    assert [table.shape for table in audio_embeddings(adopted)] == [audio_embeddings(generator)[0].shape] * (books + 1)
+    old, new = (dict(model.backbone.named_parameters()) for model in (generator, adopted))
+    assert all(torch.equal(weight, new[name]) for name, weight in old.items())
+    with torch.no_grad():
+        outputs = adopted(**tiny_prompts(adopted.config, 5))
+    assert torch.isfinite(outputs.last_hidden_state).all()

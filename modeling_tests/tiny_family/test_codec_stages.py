@@ -43,6 +43,8 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr("transformers_moss_tts.training.codec.trainer.draw_spectrograms", lambda *arguments: None)
     config = codec_stages.build_config()
     config.quantizer_kwargs |= {"num_quantizers": 4, "codebook_size": 32}
+    # Levels and the waveform in turn.
+    monkeypatch.setattr(codec_stages, "CODED", 2 * codec_stages.CODED[1:3])
     monkeypatch.setattr(codec_stages, "build_config", lambda: config)
     for name, count in (("hibari", 4), ("kokoro_held_out", 2)):
         write_source(tmp_path / "corpus", name, voices(count, len(name)))
