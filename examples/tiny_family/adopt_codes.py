@@ -5,8 +5,8 @@ Gives a generator that speaks the codes of one codec those of another, without l
         --output runs/adopted
 
 Its embeddings become those whose sums come nearest to what it heard of the same recordings before (ridge regression), so that its states
-stay what they were. Then all but the Transformer over steps learns the new codes for some minutes, and `train_tts --model` goes on. A
-start of four minutes was as far as 48 minutes of training from new embeddings.
+stay what they were. Then all but the Transformer over steps learns the new codes for some minutes (`moss-tts-tiny`: loss 6.9 to 4.3 in
+220 steps, 164 seconds of one core), and `train_tts --model` goes on.
 """
 
 import argparse
