@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from . import codec_stages, packing
-from .corpus import hibari_utterances, read_sentences, recorded_utterances, write_source
+from .corpus import hibari_utterances, read_sentences, recorded_utterances, unread, write_source
 
 
 CODEC_STAGES = [*codec_stages.STAGES]
@@ -81,7 +81,7 @@ def make_corpus(args: argparse.Namespace, folder: Path) -> None:
         ("warped", sentences[half:], True, args.hours[1]),
         ("hibari", sentences[:half], False, args.hours[0]),
     ):
-        write_source(folder, name, hibari_utterances(part, is_warped), hours)
+        write_source(folder, name, hibari_utterances(unread(part, folder, name), is_warped), hours)
 
 
 def main(arguments: list[str] | None = None) -> None:

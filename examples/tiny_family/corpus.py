@@ -9,7 +9,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,10 @@ class Reader:
     def __init__(self):
         from hibari import Hibari
 
+        from .speech_timing import predicted_durations
+
         self.hibari = Hibari()
+        self.durations_of = predicted_durations(self.hibari.model_path)
 
     def phonemes(self, text: str) -> str | None:
         """Phonemes of one sentence, None where the text is several."""
@@ -87,6 +90,16 @@ class Reader:
         """Log magnitudes and phases of the harmonic, noise and free parts `(bins, frames)`, and F0 `(frames,)` in Hz, at 80 Hz."""
         inputs = {"ids": np.array([self.hibari.ids(phonemes)]), "speed": np.array([speed], np.float32)}
         return [part[0] for part in self.hibari.sess.run(None, inputs)]
+
+    def times(self, text: str, is_warped: bool, seconds: float) -> dict[str, list]:
+        """When what is said in a sentence of [`hibari_utterances`] of so many seconds, see `speech_timing.time_speech`."""
+        from .speech_timing import time_speech
+
+        phonemes = self.phonemes(text)
+        _, speed, _ = _drawn(text, is_warped)
+        inputs = {"ids": np.array([self.hibari.ids(phonemes)]), "speed": np.array([speed], np.float32)}
+        symbols = [symbol for symbol in phonemes if symbol in self.hibari.vocab]
+        return time_speech(text, symbols, self.durations_of(inputs), seconds)
 
     def speak(self, phonemes: str, voice: WarpedVoice, speed: float, seed: int) -> np.ndarray:
         """A waveform `(samples,)`."""
@@ -108,22 +121,35 @@ class Reader:
         return dsp.synth(levels[0], warp(theta), levels[1], levels[2], phi[low], f0, np.random.default_rng(seed))
 
 
+def _drawn(text: str, is_warped: bool) -> tuple[int, float, random.Random]:
+    """The number of the voice and the speed that a sentence is read in, and what draws the rest."""
+    draw = random.Random(f"{text} {is_warped}")
+    return draw.randrange(NUM_WARPED_VOICES), draw.uniform(0.85, 1.2), draw
+
+
 def hibari_utterances(sentences: list[str], is_warped: bool) -> Iterator[tuple[str, str, np.ndarray]]:
     """Text, speaker and waveform of each sentence, as hibari speaks or each in one of the warped voices."""
     reader = Reader()
-    for index, text in enumerate(sentences):
+    for text in sentences:
         phonemes = reader.phonemes(text)
         if phonemes is None:
             continue
-        draw = random.Random(f"{text} {is_warped}")
-        number = draw.randrange(NUM_WARPED_VOICES)
+        number, speed, draw = _drawn(text, is_warped)
         voice = WarpedVoice.number(number) if is_warped else WarpedVoice()
-        waveform = reader.speak(phonemes, voice, draw.uniform(0.85, 1.2), index)
+        waveform = reader.speak(phonemes, voice, speed, draw.randrange(2**31))
         level = np.sqrt(np.mean(waveform**2))
         if not np.isfinite(waveform).all() or level < 1e-4:
             continue
         waveform = waveform * min(draw.uniform(0.04, 0.1) / level, 0.95 / np.abs(waveform).max())
         yield text, f"warped_{number:03d}" if is_warped else "hibari", waveform
+
+
+def unread(sentences: list[str], folder: Path, name: str) -> list[str]:
+    """The sentences after the last one of a source, all where there is no such source."""
+    if not (folder / f"{name}.jsonl").exists():
+        return sentences
+    last = read_source(folder, name)[0][-1]["text"]
+    return sentences[sentences.index(last) + 1 :]
 
 
 def recorded_utterances(folder: Path, split: str) -> Iterator[tuple[str | None, str, np.ndarray]]:
@@ -137,23 +163,31 @@ def recorded_utterances(folder: Path, split: str) -> Iterator[tuple[str | None, 
 
 
 def write_source(
-    folder: Path, name: str, utterances: Iterator[tuple[str | None, str, np.ndarray]], hours: float = math.inf
+    folder: Path, name: str, utterances: Iterable[tuple[str | None, str, np.ndarray]], hours: float = math.inf
 ) -> None:
-    """Writes a source of at most so many hours; one that is complete already is left as it is."""
-    if (folder / f"{name}.jsonl").exists():
+    """
+    Writes a source of at most so many hours. Where it is there already, utterances are added until it has so many; without a
+    limit it is complete.
+    """
+    table = folder / f"{name}.jsonl"
+    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    last = json.loads(lines[-1]) if lines else {"start": 0, "samples": 0}
+    start, limit = last["start"] + last["samples"], hours * 3600 * RATE
+    if lines and (math.isinf(limit) or start >= limit):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lines, start = [], 0
-    with open(folder / f"{name}.i16", "wb") as samples:
+    with open(folder / f"{name}.i16", "ab") as samples:
+        # What a call that was cut off left behind is nowhere listed.
+        samples.truncate(2 * start)
         for text, speaker, waveform in utterances:
             samples.write((waveform.clip(-1, 1) * 32767).astype("<i2").tobytes())
             lines.append(json.dumps({"text": text, "speaker": speaker, "start": start, "samples": len(waveform)}))
             start += len(waveform)
-            if start >= hours * 3600 * RATE:
+            if start >= limit:
                 break
     scratch = folder / f"tmp-{name}.jsonl"
     scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    scratch.rename(folder / f"{name}.jsonl")
+    scratch.rename(table)
 
 
 def read_source(folder: Path, name: str) -> tuple[list[dict], list[np.ndarray]]:

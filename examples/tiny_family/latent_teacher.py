@@ -19,7 +19,7 @@ from transformers_moss_tts import MossAudioTokenizerModel
 
 from .corpus import NUM_WARPED_VOICES, RATE, Reader, WarpedVoice
 from .progress import train_steps
-from .speech_timing import predicted_durations, time_speech
+from .speech_timing import time_speech
 
 
 SLOTS = 8  # a frame: what is known of the speech is given every 10 ms
@@ -93,7 +93,6 @@ class Renderer:
 
     def __init__(self, frame_samples: int):
         self.reader = Reader()
-        self.durations_of = predicted_durations(self.reader.hibari.model_path)
         self.frame_samples = frame_samples
 
     def render(self, phonemes: str, voice: WarpedVoice, speed: float, seed: int) -> Rendering:
@@ -102,7 +101,7 @@ class Renderer:
         f0 = self.reader.parts(phonemes, speed)[-1]
         f0 = np.where(f0 > _UNVOICED, f0 * voice.pitch, f0)
         ids = self.reader.hibari.ids(phonemes)
-        durations = self.durations_of({"ids": np.array([ids]), "speed": np.array([speed], np.float32)})
+        durations = self.reader.durations_of({"ids": np.array([ids]), "speed": np.array([speed], np.float32)})
         num_frames = max(1, len(waveform) // self.frame_samples)
         waveform = np.pad(waveform, (0, max(0, num_frames * self.frame_samples - len(waveform))))
         num_slots = num_frames * SLOTS

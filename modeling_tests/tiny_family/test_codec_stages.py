@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from examples.tiny_family import codec_stages
 from examples.tiny_family.__main__ import main
-from examples.tiny_family.corpus import RATE, WarpedVoice, read_sentences, read_source, write_source
+from examples.tiny_family.corpus import RATE, WarpedVoice, read_sentences, read_source, unread, write_source
 from examples.tiny_family.progress import Progress
 from examples.tiny_family.spectral_latents import (
     FRAME,
@@ -135,6 +135,42 @@ def test_codes_of_the_corpus_need_the_codebooks_alone(small, monkeypatch):
     assert (decoded - expected).pow(2).sum() < 0.3 * expected.pow(2).sum()
 
 
+def test_codes_of_what_was_added_to_the_corpus_join_those_that_are_there(small, monkeypatch):
+    class FakeReader:
+        def times(self, text: str, is_warped: bool, seconds: float) -> dict:
+            phonemes = [{"symbol": "a", "start": 0.0, "end": seconds}]
+            return {"reading": [[0.0, 0.0], [seconds, 1.0]], "phonemes": phonemes}
+
+    def read(amplitude: float):
+        for index, (_, _, waveform) in enumerate(voices(4, 5)):
+            yield f"Sentence {index}.", "hibari", amplitude * waveform
+
+    monkeypatch.setattr(codec_stages, "Reader", FakeReader)
+    corpus = small / "corpus"
+    main(["--run", str(small), "codebooks"])
+    (corpus / "hibari.jsonl").unlink()
+    (corpus / "hibari.i16").unlink()
+    write_source(corpus, "hibari", read(1), hours=3 / 3600)
+    write_source(corpus, "kokoro", [("Sentence 9.", "af", next(voices(1, 3))[2])])
+    codes = ["--run", str(small), "codes", "--codebooks", "3"]
+    main(codes)
+    first = Dataset.from_parquet(str(small / "recorded_codes.parquet")).to_list()
+    # More of it, louder: not the sentences that are there, and at the loudness of the others.
+    later = (utterance for utterance in read(2) if utterance[0] in ("Sentence 2.", "Sentence 3."))
+    write_source(corpus, "hibari", later, hours=7 / 3600)
+    main(codes)
+    both = Dataset.from_parquet(str(small / "recorded_codes.parquet"), cache_dir=str(small / "cache")).to_list()
+    assert [len(first), len(both)] == [3, 5] and both[:3] == first
+    assert {example["text"] for example in both} == {f"Sentence {index}." for index in (0, 1, 2, 3, 9)}
+    assert all((example["phonemes"] is None) == (example["speaker"] == "af") for example in both)
+    (_, recordings) = read_source(corpus, "hibari")
+    at_once = codec_stages.at_loudness(whole_frames(recordings[2]))
+    assert at_once.square().mean().sqrt() == pytest.approx(codec_stages.LOUDNESS, rel=1e-4)
+    model = codec_stages.begin_stage("decoder", small).eval()
+    expected = model.encode(at_once[None], num_quantizers=3).audio_codes[:, 0].t().tolist()
+    assert next(example for example in both if example["text"] == "Sentence 2.")["codes"] == expected
+
+
 def test_latents_hold_what_is_heard_of_a_frame():
     recordings = [(waveform * 32767).astype(np.int16) for _, _, waveform in voices(12, 5)]
     latents = SpectralLatents.fit(recordings[:8])
@@ -190,8 +226,24 @@ def test_sources_are_read_back_as_they_were_written(tmp_path):
     expected = [waveform for _, _, waveform in voices(2, 0)]
     for recording, waveform in zip(recordings, expected):
         np.testing.assert_allclose(recording / 32767, waveform.clip(-1, 1), atol=1e-4)
+    # Those that come later are read on from there; what a call that was cut off left is overwritten.
+    with open(tmp_path / "tones.i16", "ab") as samples:
+        samples.write(b"cut")
+    write_source(tmp_path, "tones", voices(1, 1), hours=5 / 3600)
+    write_source(tmp_path, "tones", voices(1, 2), hours=5 / 3600)
+    write_source(tmp_path, "tones", voices(1, 2))
+    lines, recordings = read_source(tmp_path, "tones")
+    assert len(lines) == 3
+    np.testing.assert_allclose(recordings[2] / 32767, next(voices(1, 1))[2].clip(-1, 1), atol=1e-4)
     with pytest.raises(ValueError, match="make the corpus first"):
         codec_stages.load_sources(tmp_path, ("hibari",))
+
+
+def test_a_source_goes_on_with_the_sentence_after_its_last(tmp_path):
+    sentences = ["One.", "Two.", "Three."]
+    assert unread(sentences, tmp_path, "hibari") == sentences
+    write_source(tmp_path, "hibari", iter([("Two.", "hibari", np.zeros(RATE))]))
+    assert unread(sentences, tmp_path, "hibari") == ["Three."]
 
 
 def test_glosses_become_sentences_without_the_held_out_ones(tmp_path, monkeypatch):
