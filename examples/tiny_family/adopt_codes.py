@@ -25,6 +25,7 @@ from transformers_moss_tts.training import MossTTSDataCollator, paper_stream_wei
 from .codec_stages import READ_SOURCES, be_modest, begin_stage
 from .corpus import read_source
 from .phases import PhasedSamples, TrainingPhase
+from .progress import train_steps
 from .spectral_latents import whole_frames
 
 
@@ -85,16 +86,25 @@ def audio_embeddings(model: nn.Module) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def adopt(generator: nn.Module, pairs: list[tuple[torch.LongTensor, torch.LongTensor]], books: int) -> nn.Module:
-    """A generator of so many new codebooks, with the weights of one of old codes."""
+def with_codebooks(generator: nn.Module, books: int) -> nn.Module:
+    """A generator of so many codebooks, with the weights of one of others; what is new is random."""
     # The sizes of the codebooks follow from their number.
     values = {name: value for name, value in generator.config.to_dict().items() if name != "audio_codebook_sizes"}
-    config = type(generator.config).from_dict(values | {"n_vq": books})
-    adopted = type(generator)(config)
-    weights, kept = generator.state_dict(), adopted.state_dict()
-    for name, weight in kept.items():
-        if name in weights and weights[name].shape == weight.shape:
-            weight.copy_(weights[name])
+    changed = type(generator)(type(generator.config).from_dict(values | {"n_vq": books}))
+    weights = generator.state_dict()
+    for name, weight in changed.state_dict().items():
+        # The delay pattern has the rows of all codebooks in one matrix, in their order.
+        if name in weights:
+            rows = min(len(weight), len(weights[name]))
+            weight[:rows] = weights[name][:rows]
+    changed.generation_config = generator.generation_config
+    return changed
+
+
+@torch.no_grad()
+def adopt(generator: nn.Module, pairs: list[tuple[torch.LongTensor, torch.LongTensor]], books: int) -> nn.Module:
+    """A generator of so many new codebooks, with the weights of one of old codes."""
+    adopted = with_codebooks(generator, books)
     is_delayed = generator.config.model_type == "moss_tts_delay"
     old = torch.stack(audio_embeddings(generator))
     for target, source in zip(audio_embeddings(adopted), nearest_embeddings(pairs, old, books, is_delayed)):
@@ -102,25 +112,19 @@ def adopt(generator: nn.Module, pairs: list[tuple[torch.LongTensor, torch.LongTe
     return adopted
 
 
-def learn_codes(model: nn.Module, processor, table: Dataset, steps: int) -> None:
-    """Trains all but the Transformer over steps, which is what reads."""
+def learn_codes(model: nn.Module, processor, table: Dataset, steps: int, folder: Path) -> None:
+    """Trains all but the Transformer over steps, which is what reads; states go to the folder."""
     model.train()
     model.backbone.requires_grad_(False)
     phase = TrainingPhase("codes", steps, 512, (1.0, 1.0), {"plain": 2, "clone": 1})
     source = {"table": table, "processor": processor}
     samples = PhasedSamples([phase], {"plain": source, "clone": source | {"reference_share": 1.0}}, BATCH_SIZE)
     collator = MossTTSDataCollator(processor, paper_stream_weights(model.config.n_vq))
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=2e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (steps - step) / steps))
-    for step in range(steps):
-        loss = model(**collator([samples[step * BATCH_SIZE + index] for index in range(BATCH_SIZE)])).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0:
-            print(f"step {step}: {loss.item():.3f}", flush=True)
+
+    def loss_of(step: int) -> torch.Tensor:
+        return model(**collator([samples[step * BATCH_SIZE + index] for index in range(BATCH_SIZE)])).loss
+
+    train_steps(folder, model, loss_of, dict, steps, learning_rate=2e-3, warmup_steps=0)
     model.requires_grad_(True)
 
 
@@ -147,7 +151,7 @@ def main() -> None:
     processor = AutoProcessor.from_pretrained(args.model, codec_path=str((args.run / "codebooks" / "model").resolve()))
     processor.model_config.n_vq = args.codebooks
     table = Dataset.from_parquet(str(args.run / "recorded_codes.parquet"))
-    learn_codes(adopted, processor, table, args.steps)
+    learn_codes(adopted, processor, table, args.steps, args.run / "adopt_codes" / args.output.name)
     adopted.save_pretrained(args.output)
     processor.save_pretrained(args.output)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .metadata import key_of, read_keys
+
 
 RATE = 24000  # Hz
 WORDNET = Path("/usr/share/wordnet")
@@ -39,14 +41,10 @@ def read_sentences(held_out: Path | None) -> list[str]:
         for text in found
         if _PLAIN.fullmatch(text) and 4 <= len(text.split()) <= 16 and not _UNWANTED.search(text)
     )
-    measured = {_key(line) for line in held_out.read_text(encoding="utf-8").splitlines()} if held_out else set()
-    kept = [text for text in kept if _key(text) not in measured]
+    measured = read_keys(held_out)
+    kept = [text for text in kept if key_of(text) not in measured]
     random.Random(0).shuffle(kept)
     return kept
-
-
-def _key(text: str) -> str:
-    return re.sub(r"[^a-z ]", "", text.lower()).strip()
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,28 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 import transformers_moss_tts  # noqa: F401  (registers the models)
 
 
+# How a small generator is best understood: it speaks what is most likely, nearly.
+SAMPLING = {
+    "do_sample": True,
+    "audio_temperature": 0.2,
+    "audio_top_k": 10,
+    "audio_top_p": 0.8,
+    "text_temperature": 0.0,
+    "max_new_tokens": 1024,
+}
+
+
 def export(source: Path, target: Path, codec: str | None) -> None:
     model = AutoModel.from_pretrained(source, dtype=torch.float32)
     if codec is not None:
         processor = AutoProcessor.from_pretrained(source, languages=["English"], max_speakers=1)
         processor.codec_path = codec
         processor.save_pretrained(target)
-    model.half().save_pretrained(target)
+        model.generation_config.update(**SAMPLING)
+    # The quantizer too, which a codec in half precision keeps in float32; tied weights are one tensor still.
+    weights = model.state_dict()
+    halves = {tensor.data_ptr(): tensor.half() for tensor in weights.values()}
+    model.save_pretrained(target, state_dict={name: halves[tensor.data_ptr()] for name, tensor in weights.items()})
     # Half precision is for the disk: CPUs compute in float32.
     config = json.loads((target / "config.json").read_text(encoding="utf-8")) | {"dtype": "float32"}
     scratch = target / "tmp-config.json"

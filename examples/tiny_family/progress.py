@@ -70,6 +70,14 @@ class Progress:
         (self.folder / "STOP").unlink(missing_ok=True)
 
 
+@torch.no_grad()
+def take_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Gives a model those weights that it has too, of the same shape."""
+    for name, weight in model.state_dict().items():
+        if name in weights and weights[name].shape == weight.shape:
+            weight.copy_(weights[name])
+
+
 def train_steps(
     folder: Path,
     module: nn.Module,
@@ -77,6 +85,7 @@ def train_steps(
     measure: Callable[[], dict[str, float]],
     steps: int,
     learning_rate: float,
+    warmup_steps: int = 200,
 ) -> None:
     """
     Trains a module to its end, or until its folder has a file `STOP`; goes on from `folder/state.pt`. The learning rate falls over the
@@ -88,7 +97,7 @@ def train_steps(
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, fused=True)
-    schedule = get_wsd_schedule(optimizer, min(200, steps), steps // 3, num_training_steps=steps)
+    schedule = get_wsd_schedule(optimizer, min(warmup_steps, steps), steps // 3, num_training_steps=steps)
     state, step = folder / "state.pt", 0
     parts = {"module": module, "optimizer": optimizer, "schedule": schedule}
     if state.exists():

@@ -38,6 +38,7 @@ from transformers_moss_tts import (
 )
 from transformers_moss_tts.training import MossTTSDataCollator, encode_recordings, paper_stream_weights
 
+from .adopt_codes import with_codebooks
 from .guided_training import GuidedDataCollator, GuidedTrainer
 from .metadata import key_of, read_keys, read_metadata
 from .phases import PhasedSamples, load_phases, schedule_arguments
@@ -117,7 +118,7 @@ def build_config(
             "head_dim": 64,
             "max_position_embeddings": 4096,
         },
-        n_vq=args.codebooks,
+        n_vq=args.codebooks or 8,
         sampling_rate=sampling_rate,
         **{
             f"{name}_token_id": tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS[f"{name}_token_id"])
@@ -163,18 +164,26 @@ def encode_corpus(folder: Path, examples: Dataset, processor: MossTTSDelayProces
     return encode_recordings(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
 
 
-def examples_of(examples: Dataset, speakers: list[str] | None) -> Dataset:
+def parts_of(examples: Dataset, speakers: list[str] | None) -> tuple[Dataset, Dataset]:
+    """Examples of the speakers who are heard without a reference, and of those with one: all others. Without names all are both."""
     if speakers is None:
-        return examples
+        return examples, examples
     if unknown := set(speakers) - set(examples["speaker"]):
         raise SystemExit(f"Nobody is called {', '.join(sorted(unknown))} in the corpus.")
-    return examples.select([index for index, speaker in enumerate(examples["speaker"]) if speaker in speakers])
+    parts = [], []
+    for index, speaker in enumerate(examples["speaker"]):
+        parts[speaker not in speakers].append(index)
+    if not parts[1]:
+        return examples, examples
+    return examples.select(parts[0]), examples.select(parts[1])
 
 
 def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
     """The processor of the model to begin with, or of a fresh one; with the codec."""
     if args.model:
-        return AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+        processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+        processor.model_config.n_vq = args.codebooks or processor.model_config.n_vq
+        return processor
     tokenizer = build_tokenizer(texts, args.vocab_size)
     codec = AutoModel.from_pretrained(args.codec).eval()
     return ARCHITECTURES[args.architecture][1](
@@ -193,9 +202,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
     parser.add_argument("--phases", type=Path, default=PHASES)
     parser.add_argument("--held-out", type=Path, help="text file of sentences that must not be trained on")
-    parser.add_argument("--plain-speakers", nargs="+", help="who is heard without a reference; everybody by default")
+    parser.add_argument(
+        "--plain-speakers", nargs="+", help="who is heard without a reference, and nobody else; everybody by default"
+    )
     parser.add_argument("--architecture", choices=list(ARCHITECTURES), default="delay", help="of a fresh generator")
-    parser.add_argument("--codebooks", type=int, default=8, help="how many of the codec's codebooks are generated")
+    parser.add_argument(
+        "--codebooks", type=int, help="how many of the codec's codebooks are generated; 8, or those of the model"
+    )
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--num-layers", type=int, default=8)
     parser.add_argument(
@@ -224,21 +237,23 @@ def main() -> None:
     examples = concatenate_datasets(
         [encode_corpus(folder, examples, processor, args.output) for folder, examples in corpora.items()]
     )
+    n_vq = processor.model_config.n_vq
+    examples = examples.map(lambda example: {"codes": [frame[:n_vq] for frame in example["codes"]]})
     print(f"{len(examples)} examples of {len(set(examples['speaker']))} speakers")
 
     if args.model:
-        model = AutoModelForTextToWaveform.from_pretrained(args.model)
+        model = with_codebooks(AutoModelForTextToWaveform.from_pretrained(args.model), n_vq)
     else:
         model = AutoModelForTextToWaveform.from_config(processor.model_config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     phases = load_phases(args.phases)
-    plain = examples_of(examples, args.plain_speakers)
+    plain, others = parts_of(examples, args.plain_speakers)
     lengths = [len(codes) for codes in plain["codes"]]
     shortest = [index for index, length in enumerate(lengths) if length <= SHORT_SECONDS * processor.frame_rate]
     sources = {
         "plain": {"table": plain, "processor": processor},
         "short": {"table": plain.select(shortest), "processor": processor},
-        "clone": {"table": examples, "processor": processor, "reference_share": 1.0},
+        "clone": {"table": others, "processor": processor, "reference_share": 1.0},
         "plain_clone": {"table": plain, "processor": processor, "reference_share": 1.0},
     }
     training = TrainingArguments(

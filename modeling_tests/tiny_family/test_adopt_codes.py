@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import tiny_local, tiny_prompts, tiny_tts
 
-from examples.tiny_family.adopt_codes import adopt, audio_embeddings, nearest_embeddings, placed
+from examples.tiny_family.adopt_codes import adopt, audio_embeddings, nearest_embeddings, placed, with_codebooks
 
 
 def test_delayed_codes_stand_where_a_generator_gets_them():
@@ -42,3 +42,19 @@ def test_a_generator_keeps_its_transformer_and_gets_more_codebooks(build):
     with torch.no_grad():
         outputs = adopted(**tiny_prompts(adopted.config, 5))
     assert torch.isfinite(outputs.last_hidden_state).all()
+
+
+@pytest.mark.parametrize("build", [tiny_tts, tiny_local])
+def test_a_generator_of_fewer_codebooks_keeps_the_first(build):
+    generator = build().eval()
+    with torch.no_grad():
+        audio_embeddings(generator)[-1].zero_()
+    fewer = with_codebooks(generator, generator.config.n_vq - 1).eval()
+    before = generator.state_dict()
+    for name, weight in fewer.state_dict().items():
+        assert torch.equal(weight, before[name][: len(weight)]), name
+    prompts = tiny_prompts(generator.config, 5)
+    with torch.no_grad():
+        expected = generator(**prompts).last_hidden_state
+        states = fewer(**prompts | {"input_ids": prompts["input_ids"][..., :-1]}).last_hidden_state
+    torch.testing.assert_close(states, expected)

@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel, AutoModelForTextToWaveform
 
+from examples.tiny_family.train_tts import parts_of
 from transformers_moss_tts.audio_io import save_audio
 
 
@@ -63,6 +64,22 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     model = AutoModelForTextToWaveform.from_pretrained(output / "model")
     assert type(model).__name__ == "MossTTSLocalModel" and (output / "checkpoint-3").is_dir()
 
+    # It goes on with fewer codebooks.
+    shorter = [*common[:3], "--output", tmp_path / "shorter", *common[5:], "--model", output / "model"]
+    run("train_tts", *shorter, "--codebooks", 3, "--plain-speakers", "speaker 0")
+    config = AutoModelForTextToWaveform.from_pretrained(tmp_path / "shorter" / "model").config
+    assert (model.config.n_vq, config.n_vq) == (4, 3) and config.language_config == model.config.language_config
+
+    # As it is shipped: in half of the bytes, which load as float32.
+    arguments = [output / "model", tmp_path / "shipped" / "model"]
+    assert "moss_tts_local" in run("export_model", *arguments, "--codec", "../codec")
+    shipped = AutoModelForTextToWaveform.from_pretrained(arguments[1])
+    assert shipped.dtype == torch.float32 and shipped.generation_config.audio_temperature == 0.2
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(shipped.state_dict()[name], tensor.half().float()), name
+    sizes = [Path(folder, "model.safetensors").stat().st_size for folder in arguments]
+    assert sizes[1] < 0.6 * sizes[0]
+
     # Codecs of checkpoints are named beside them.
     (output / CODEC.name).symlink_to(CODEC)
     spoken = tmp_path / "spoken"
@@ -73,6 +90,16 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     examples = [json.loads(line) for line in (spoken / "manifest.jsonl").read_text().splitlines()]
     assert [example["wanted_frames"] for example in examples] == [12, 12]
     assert all((spoken / example["audio"]).is_file() and Path(example["reference"]).is_file() for example in examples)
+
+
+def test_who_is_heard_alone_is_not_heard_with_a_reference():
+    examples = Dataset.from_list([{"speaker": name} for name in "abca"])
+    plain, others = parts_of(examples, ["a"])
+    assert (plain["speaker"][:], others["speaker"][:]) == (["a", "a"], ["b", "c"])
+    for speakers in (None, ["a", "b", "c"]):
+        assert [part["speaker"][:] for part in parts_of(examples, speakers)] == [list("abca")] * 2
+    with pytest.raises(SystemExit, match="Nobody is called d"):
+        parts_of(examples, ["a", "d"])
 
 
 def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
