@@ -41,6 +41,7 @@ from transformers_moss_tts.training import MossTTSDataCollator, encode_recording
 from .adopt_codes import with_codebooks
 from .guided_training import GuidedDataCollator, GuidedTrainer
 from .metadata import key_of, read_keys, read_metadata
+from .paragraphs import paragraphs
 from .phases import PhasedSamples, load_phases, schedule_arguments
 from .phonetic_loss import phoneme_classes
 
@@ -256,6 +257,13 @@ def main() -> None:
         "clone": {"table": others, "processor": processor, "reference_share": 1.0},
         "plain_clone": {"table": plain, "processor": processor, "reference_share": 1.0},
     }
+    wanted = {name for phase in phases for name in phase.mix}
+    for name, (spoken, sizes) in {"paragraph": (plain, (2, 5)), "continued": (others, (2, 2))}.items():
+        if name in wanted:
+            sources[name] = {
+                "table": paragraphs(spoken, sizes, processor.frame_rate, args.seed),
+                "processor": processor,
+            }
     training = TrainingArguments(
         output_dir=str(args.output),
         per_device_train_batch_size=args.batch_size,

@@ -56,7 +56,8 @@ def corpus(tmp_path_factory) -> Path:
 
 def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     output = tmp_path / "run"
-    (tmp_path / "phases.yaml").write_text(PHASES % 1)
+    phases = (PHASES % 1).replace("clone: 1", "clone: 1, paragraph: 1, continued: 1")
+    (tmp_path / "phases.yaml").write_text(phases)
     common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
     sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", "local"]
     others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
