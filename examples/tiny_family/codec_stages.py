@@ -33,7 +33,7 @@ from transformers_moss_tts.utils.spectral_loss import SpectralLoss
 from .accelerator import LOSS_WEIGHTS, WAVEFORM_BAND
 from .corpus import RATE, Reader, read_source
 from .metadata import key_of, read_keys
-from .progress import Progress, take_weights, train_steps
+from .progress import Progress, train_steps
 from .spectral_latents import FRAME, LATENT, NUM_WAVE, SpectralEncoder, SpectralLatents, whole_frames
 
 
@@ -194,9 +194,10 @@ def adopt_latents(
     wanted = torch.cat(expected)
     inward, outward = _regression(wanted, outputs), _regression(states, wanted)
     first = old.decoder[0].input_proj.weight @ inward.t()
-    take_weights(
-        model, {name: weight for name, weight in old.state_dict().items() if not name.startswith("quantizer.")}
-    )
+    kept = model.state_dict()
+    for name, weight in old.state_dict().items():
+        if not name.startswith("quantizer.") and kept[name].shape == weight.shape:
+            kept[name].copy_(weight)
     model.decoder[0].input_proj.weight.copy_(first)
     model.encoder[-1].output_proj.weight.copy_(outward.t())
 

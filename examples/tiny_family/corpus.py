@@ -9,8 +9,9 @@ import json
 import math
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,7 @@ class Reader:
     def __init__(self):
         from hibari import Hibari
 
-        from .speech_timing import predicted_durations
-
         self.hibari = Hibari()
-        self.durations_of = predicted_durations(self.hibari.model_path)
 
     def phonemes(self, text: str) -> str | None:
         """Phonemes of one sentence, None where the text is several."""
@@ -86,8 +84,20 @@ class Reader:
 
     def parts(self, phonemes: str, speed: float) -> list[np.ndarray]:
         """Log magnitudes and phases of the harmonic, noise and free parts `(bins, frames)`, and F0 `(frames,)` in Hz, at 80 Hz."""
-        inputs = {"ids": np.array([self.hibari.ids(phonemes)]), "speed": np.array([speed], np.float32)}
-        return [part[0] for part in self.hibari.sess.run(None, inputs)]
+        return [part[0] for part in self.hibari.sess.run(None, self._inputs(phonemes, speed))]
+
+    def durations(self, phonemes: str, speed: float) -> np.ndarray:
+        """Of the symbols of a sentence and the silences around it, in frames of hibari."""
+        return self._predicted_durations(self._inputs(phonemes, speed))
+
+    @cached_property
+    def _predicted_durations(self) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+        from .speech_timing import predicted_durations
+
+        return predicted_durations(self.hibari.model_path)
+
+    def _inputs(self, phonemes: str, speed: float) -> dict[str, np.ndarray]:
+        return {"ids": np.array([self.hibari.ids(phonemes)]), "speed": np.array([speed], np.float32)}
 
     def times(self, text: str, is_warped: bool, seconds: float) -> dict[str, list]:
         """When what is said in a sentence of [`hibari_utterances`] of so many seconds, see `speech_timing.time_speech`."""
@@ -95,9 +105,8 @@ class Reader:
 
         phonemes = self.phonemes(text)
         _, speed, _ = _drawn(text, is_warped)
-        inputs = {"ids": np.array([self.hibari.ids(phonemes)]), "speed": np.array([speed], np.float32)}
         symbols = [symbol for symbol in phonemes if symbol in self.hibari.vocab]
-        return time_speech(text, symbols, self.durations_of(inputs), seconds)
+        return time_speech(text, symbols, self.durations(phonemes, speed), seconds)
 
     def speak(self, phonemes: str, voice: WarpedVoice, speed: float, seed: int) -> np.ndarray:
         """A waveform `(samples,)`."""

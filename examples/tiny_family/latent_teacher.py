@@ -101,7 +101,7 @@ class Renderer:
         f0 = self.reader.parts(phonemes, speed)[-1]
         f0 = np.where(f0 > _UNVOICED, f0 * voice.pitch, f0)
         ids = self.reader.hibari.ids(phonemes)
-        durations = self.reader.durations_of({"ids": np.array([ids]), "speed": np.array([speed], np.float32)})
+        durations = self.reader.durations(phonemes, speed)
         num_frames = max(1, len(waveform) // self.frame_samples)
         waveform = np.pad(waveform, (0, max(0, num_frames * self.frame_samples - len(waveform))))
         num_slots = num_frames * SLOTS

@@ -70,14 +70,6 @@ class Progress:
         (self.folder / "STOP").unlink(missing_ok=True)
 
 
-@torch.no_grad()
-def take_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Gives a model those weights that it has too, of the same shape."""
-    for name, weight in model.state_dict().items():
-        if name in weights and weights[name].shape == weight.shape:
-            weight.copy_(weights[name])
-
-
 def train_steps(
     folder: Path,
     module: nn.Module,
