@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     pack = stages.add_parser("pack", help="make a folder for a machine with an accelerator, see accelerator.py")
     pack.add_argument("model", type=Path, help="folder of a codec")
     pack.add_argument("target", type=Path, help="new folder")
+    pack.add_argument("--mebibytes", type=int, default=64, help="of all files at most")
     unpack = stages.add_parser("unpack", help="make a codec of what came back")
     unpack.add_argument("returned", type=Path, help="folder that came back")
     unpack.add_argument("model", type=Path, help="folder of the codec that was packed")
@@ -106,7 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
         count = latent_teacher.render_table(args.run, args.codec, sentences, args.codebooks, args.examples)
         print(f"{count} examples in {args.run / 'codes.parquet'}")
     elif args.stage == "pack":
-        print(f"{packing.pack(args.model, corpus, args.target) / 2**20:.1f} MiB")
+        latents = args.run / codec_stages.LATENTS_FILE
+        print(f"{packing.pack(args.model, corpus, args.target, args.mebibytes * 2**20, latents) / 2**20:.1f} MiB")
     elif args.stage == "unpack":
         packing.unpack(args.returned, args.model, args.target)
     else:

@@ -9,7 +9,8 @@ The first and the last command run here, the second one there. PACK has at most 
 
 PACK holds the weights in float16, recordings as Ogg/Opus, the library that reads them, and what the package's codec makes of a
 test signal: a copy of the codec that is off by more than 1e-5 of it is not trained. The losses and discriminators are the
-package's files, which need nothing else of it.
+package's files, which need nothing else of it. Where PACK has `latents.safetensors`, the encoder learns to compute the latents
+beside the decoder; that needs transformers and SciPy.
 """
 
 import argparse
@@ -259,6 +260,16 @@ def _module(path: str):
     return module
 
 
+def load_latents(pack: Path, device: torch.device):
+    """What the encoder is to compute, if the pack says it."""
+    path = pack / "latents.safetensors"
+    if not path.exists():
+        return None
+    from examples.tiny_family.spectral_latents import SpectralLatents
+
+    return SpectralLatents.load(path, device)
+
+
 class Training:
     """One of the tasks on one device; the length of the run is in seconds, over whose last third the rates are let down."""
 
@@ -266,9 +277,13 @@ class Training:
         self.codec, self.recordings, self.args = codec, recordings, args
         self.device = torch.device(args.device)
         self.loss = _module("utils/spectral_loss.py").SpectralLoss(24000, waveform_band=WAVEFORM_BAND).to(self.device)
-        codec.encoder.requires_grad_(False)
         codec.quantizer.requires_grad_(False)
-        self.optimizers = [self._optimizer(codec)]
+        self.optimizers = [self._optimizer(codec.decoder)]
+        self.latents = load_latents(args.pack, self.device)
+        if self.latents is None:
+            codec.encoder.requires_grad_(False)
+        else:
+            self.optimizers.append(self._optimizer(codec.encoder))
         self.judge = None
         if args.task == "adversarial":
             self.judge = (
@@ -293,47 +308,61 @@ class Training:
             crop[: len(part)] = part
         return crops.to(self.device)
 
-    def reconstruct(self, crops: torch.Tensor) -> torch.Tensor:
-        quantizer = self.codec.quantizer
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def encode(self, crops: torch.Tensor, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the encoder makes of crops; where it learns, also its loss and its step."""
+        with self._autocast():
             states = self.codec.encode(crops)
+        if self.latents is not None:
+            losses["latents"] = (states - self.latents(crops).transpose(1, 2)).pow(2).mean()
+            self._update(self.optimizers[1], self.codec.encoder, losses["latents"])
+        return states.detach()
+
+    def reconstruct(self, states: torch.Tensor) -> torch.Tensor:
+        quantizer = self.codec.quantizer
         most = len(quantizer.quantizers)
-        counts = torch.randint(1, most + 1, (len(crops),), device=self.device)
-        counts = torch.where(torch.rand(len(crops), device=self.device) < 0.5, counts, most)
+        counts = torch.randint(1, most + 1, (len(states),), device=self.device)
+        counts = torch.where(torch.rand(len(states), device=self.device) < 0.5, counts, most)
         latents = quantizer(states, counts)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with self._autocast():
             return self.codec.decode(latents)
 
-    def step(self, number: int, share_done: float) -> dict[str, float]:
+    def step(self, number: int, share_done: float) -> dict[str, torch.Tensor]:
         rate = self.args.learning_rate * min(1, (number + 1) / 100) * min(1, max(0.02, 3 * (1 - share_done)))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        crops = self.crops()
-        decoded = self.reconstruct(crops)
-        losses = self.loss(decoded, crops)
+        crops, learned = self.crops(), {}
+        decoded = self.reconstruct(self.encode(crops, learned))
+        losses = self.loss(decoded, crops) | learned
         total = sum(weight * losses[name] for name, weight in LOSS_WEIGHTS.items())
         if self.judge is not None:
             total = total + self._judge(crops, decoded, losses)
-        self._update(self.optimizers[0], self.codec, total)
+        self._update(self.optimizers[0], self.codec.decoder, total)
         with torch.no_grad():
             share = min(0.999, number / (number + 10))
             for name, value in self.codec.state_dict().items():
                 self.averages[name].lerp_(value, 1 - share)
-        return {name: round(value.item(), 4) for name, value in losses.items()}
+        return losses
 
     def _judge(self, crops: torch.Tensor, decoded: torch.Tensor, losses: dict) -> torch.Tensor:
-        real, fake = self.judge(crops), self.judge(decoded.detach())
-        losses["discriminator"] = sum((1 - r[-1]).pow(2).mean() + f[-1].pow(2).mean() for r, f in zip(real, fake))
-        self._update(self.optimizers[1], self.judge, losses["discriminator"])
+        with self._autocast():
+            real, fake = self.judge(crops), self.judge(decoded.detach())
+        losses["discriminator"] = sum(
+            (1 - r[-1].float()).pow(2).mean() + f[-1].float().pow(2).mean() for r, f in zip(real, fake)
+        )
+        self._update(self.optimizers[-1], self.judge, losses["discriminator"])
         self.judge.requires_grad_(False)
-        with torch.no_grad():
-            real = self.judge(crops)
-        fake = self.judge(decoded)
+        with self._autocast():
+            with torch.no_grad():
+                real = self.judge(crops)
+            fake = self.judge(decoded)
         self.judge.requires_grad_(True)
-        losses["adversarial"] = sum((1 - f[-1]).pow(2).mean() for f in fake)
+        losses["adversarial"] = sum((1 - f[-1].float()).pow(2).mean() for f in fake)
         pairs = [(a, b) for r, f in zip(real, fake) for a, b in zip(r[:-1], f[:-1])]
-        return losses["adversarial"] + 2 * sum((a - b).abs().mean() for a, b in pairs)
+        return losses["adversarial"] + 2 * sum((a.float() - b.float()).abs().mean() for a, b in pairs)
 
     @staticmethod
     def _update(optimizer: torch.optim.Optimizer, module: nn.Module, loss: torch.Tensor) -> None:
@@ -369,7 +398,8 @@ def main(arguments: list[str] | None = None) -> None:
         number += 1
         if time.monotonic() - last > 10 or number == 1:
             last = time.monotonic()
-            print(json.dumps({"seconds": round(last - begin), "step": number} | losses), flush=True)
+            values = {name: round(value.item(), 4) for name, value in losses.items()}
+            print(json.dumps({"seconds": round(last - begin), "step": number} | values), flush=True)
     save_weights(training.averages, args.output)
     print(f"{number} steps")
 

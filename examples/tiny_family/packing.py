@@ -19,9 +19,10 @@ LIMIT_BYTES = 64 * 2**20
 _PART_SAMPLES = 600 * RATE
 
 
-def pack(model_folder: Path, corpus: Path, target: Path, limit: int = LIMIT_BYTES) -> int:
+def pack(model_folder: Path, corpus: Path, target: Path, limit: int = LIMIT_BYTES, latents: Path | None = None) -> int:
     """
-    Writes a codec and as much of the corpus as `limit` bytes hold, taken from the sources in turn.
+    Writes a codec and as much of the corpus as `limit` bytes hold, taken from the sources in turn; with the file of the latents also
+    what its encoder is to compute.
 
     Returns:
         `int`: bytes of all files.
@@ -37,6 +38,8 @@ def pack(model_folder: Path, corpus: Path, target: Path, limit: int = LIMIT_BYTE
     save_weights(model.state_dict(), target)
     model.load_state_dict(load_weights(target))
     model.config.to_json_file(target / "config.json", use_diff=False)
+    if latents is not None and latents.exists():
+        shutil.copyfile(latents, target / latents.name)
     draw = np.random.default_rng(0)
     waveform = (0.1 * draw.standard_normal(12 * model.config.downsample_rate)).astype(np.float32)
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Training of a generator in phases, as one run with one schedule."""
 
 import random
+import time
 from bisect import bisect_right
 from dataclasses import dataclass, fields
 from itertools import accumulate
@@ -10,12 +11,14 @@ from typing import Any
 import torch
 import yaml
 from torch.utils.data import Dataset
+from transformers import TrainerCallback
 
 from .guided_training import TimedSamples
 
 
 # Batches that are drawn together and cut by length, so that a batch has samples of similar lengths.
 _BATCHES_A_POOL = 32
+MOST_STEPS = 10**6  # of a training that ends by the time
 _SHAPES = [[*rise, "hold", *fall] for rise in ([], ["rise"]) for fall in ([], ["fall"], ["fall", "hold"])]
 
 
@@ -50,6 +53,19 @@ class TrainingPhase:
         if not phase.mix or min(phase.mix.values()) < 0 or sum(phase.mix.values()) <= 0:
             raise ValueError(f"Phase {phase.name!r}: `mix` needs weights of sources, not below 0, got {phase.mix}.")
         return phase
+
+
+@dataclass
+class Clock:
+    """How much of a training is done, for one that ends after so many minutes instead of after its steps."""
+
+    minutes: float
+    begin: float | None = None  # on a clock that all processes of the machine share
+
+    def share_done(self) -> float:
+        if self.begin is None:
+            return 0.0
+        return min(1.0, (time.monotonic() - self.begin) / (60 * self.minutes))
 
 
 def load_phases(path: str | Path) -> list[TrainingPhase]:
@@ -101,6 +117,30 @@ def schedule_arguments(phases: list[TrainingPhase]) -> dict[str, Any]:
     }
 
 
+class ClockedPhases(TrainerCallback):
+    """Learning rates of phases whose steps are their shares of the time, and the end of the training."""
+
+    def __init__(self, phases: list[TrainingPhase], clock: Clock):
+        self.phases = phases
+        self.clock = clock
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.clock.begin = time.monotonic()
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        place = self.clock.share_done() * sum(phase.steps for phase in self.phases)
+        for phase in self.phases:
+            if place <= phase.steps:
+                break
+            place -= phase.steps
+        first, last = phase.learning_rate
+        for group in optimizer.param_groups:
+            group["lr"] = first + (last - first) * min(1.0, place / phase.steps)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = self.clock.share_done() >= 1
+
+
 def _kind_of(phase: TrainingPhase) -> str:
     first, last = phase.learning_rate
     return "hold" if first == last else "rise" if first < last else "fall"
@@ -117,16 +157,25 @@ class PhasedSamples(Dataset):
         sources (`dict[str, dict]`): arguments of [`TimedSamples`] by the names that the phases' mixes use.
         batch_size (`int`): samples of an optimizer step, over all processes and accumulated batches.
         seed (`int`): of the draws.
+        clock ([`Clock`], *optional*): of a training by the time, where the phase of a sample follows from when it is drawn.
 
     Raises:
         ValueError: if a mix names an unknown source.
     """
 
-    def __init__(self, phases: list[TrainingPhase], sources: dict[str, dict], batch_size: int, seed: int = 0):
+    def __init__(
+        self,
+        phases: list[TrainingPhase],
+        sources: dict[str, dict],
+        batch_size: int,
+        seed: int = 0,
+        clock: Clock | None = None,
+    ):
         if unknown := {name for phase in phases for name in phase.mix} - set(sources):
             raise ValueError(f"There are no sources {', '.join(sorted(unknown))}; there are {', '.join(sources)}.")
         self.batch_size = batch_size
         self.seed = seed
+        self.clock = clock
         self.phases = phases
         self.ends = list(accumulate(phase.steps * batch_size for phase in phases))
         # Phases of the same context length share their samples, whose lengths take a pass over all texts.
@@ -138,11 +187,15 @@ class PhasedSamples(Dataset):
         self._pools: dict[tuple[int, int], list[tuple[str, int]]] = {}
 
     def __len__(self) -> int:
-        return self.ends[-1]
+        return self.ends[-1] if self.clock is None else MOST_STEPS * self.batch_size
 
     def __getitem__(self, index: int) -> dict[str, torch.LongTensor]:
-        phase = bisect_right(self.ends, index)
-        place = index - (self.ends[phase - 1] if phase else 0)
+        if self.clock is None:
+            phase = bisect_right(self.ends, index)
+            place = index - (self.ends[phase - 1] if phase else 0)
+        else:
+            phase = min(bisect_right(self.ends, self.clock.share_done() * self.ends[-1]), len(self.ends) - 1)
+            place = index
         pool, offset = divmod(place, self.batch_size * _BATCHES_A_POOL)
         name, sample = self._pool(phase, pool)[offset]
         return self.samples[phase][name].encode(sample, index)

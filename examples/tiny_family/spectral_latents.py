@@ -99,8 +99,8 @@ class SpectralLatents:
         save_file(asdict(self), path)
 
     @classmethod
-    def load(cls, path: Path) -> "SpectralLatents":
-        return cls(**load_file(path))
+    def load(cls, path: Path, device: str | torch.device = "cpu") -> "SpectralLatents":
+        return cls(**load_file(path, str(device)))
 
 
 class SpectralEncoder(nn.ModuleList):
@@ -121,15 +121,25 @@ class SpectralEncoder(nn.ModuleList):
 
 def integrated(waveforms: torch.Tensor) -> torch.Tensor:
     """Waveforms `(..., samples)` through the leaky integrator."""
+    if waveforms.is_cuda:
+        # Beyond so many samples nothing is left in single precision.
+        kernel = (1 - LEAK) * LEAK ** torch.arange(1023, -1, -1, device=waveforms.device)
+        padded = nn.functional.pad(waveforms, (len(kernel) - 1, 0)).view(-1, 1, waveforms.shape[-1] + len(kernel) - 1)
+        return nn.functional.conv1d(padded, kernel[None, None]).view(waveforms.shape)
     return torch.from_numpy(lfilter([1 - LEAK], [1, -LEAK], waveforms.numpy())).to(waveforms)
 
 
 def mel_levels(waveforms: torch.Tensor) -> torch.Tensor:
     """Levels in dB of 80 mel bands for each patch of 10 ms, `(..., patches, 80)`, of waveforms `(..., samples)`."""
     rise, fall = torch.hann_window(2 * RISE)[:RISE], torch.hann_window(2 * FALL)[FALL:]
-    window = torch.cat([rise, fall])
+    window = torch.cat([rise, fall]).to(waveforms.device)
     pieces = nn.functional.pad(waveforms, (len(window) - PATCH, 0)).unfold(-1, len(window), PATCH)
-    return 20 * (torch.fft.rfft(pieces * window, FFT_SIZE).abs() @ _filters()).clamp(min=QUIETEST).log10()
+    return (
+        20
+        * (torch.fft.rfft(pieces * window, FFT_SIZE).abs() @ _filters().to(waveforms.device))
+        .clamp(min=QUIETEST)
+        .log10()
+    )
 
 
 @cache

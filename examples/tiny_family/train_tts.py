@@ -13,6 +13,7 @@ them where it is in the text and which sounds come next, and reads many times so
 import argparse
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from .adopt_codes import with_codebooks
 from .guided_training import GuidedDataCollator, GuidedTrainer
 from .metadata import key_of, read_keys, read_metadata
 from .paragraphs import paragraphs
-from .phases import PhasedSamples, load_phases, schedule_arguments
+from .phases import MOST_STEPS, Clock, ClockedPhases, PhasedSamples, load_phases, schedule_arguments
 from .phonetic_loss import phoneme_classes
 
 
@@ -83,6 +84,7 @@ TEMPLATE_TOKENS = [
     "- Text:\n",
 ]
 TEXT_BOUNDS = ("- Text:\n", "</user_inst>")
+MOST_JOINED = 12_000  # sentences of paragraphs: all of them take a minute to join
 SILENCE = (3.5, 5.0)  # frames before and after the speech of hibari and Kokoro, measured
 
 
@@ -225,6 +227,9 @@ def main() -> None:
         help="weight of losses that show where to read, and what sounds come next",
     )
     parser.add_argument("--save-steps", type=int, default=500)
+    parser.add_argument(
+        "--minutes", type=float, help="how long to train; the steps of the phases are their shares of the time then"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -239,11 +244,12 @@ def main() -> None:
         [encode_corpus(folder, examples, processor, args.output) for folder, examples in corpora.items()]
     )
     n_vq = processor.model_config.n_vq
-    examples = examples.map(lambda example: {"codes": [frame[:n_vq] for frame in example["codes"]]})
+    if len(examples[0]["codes"][0]) != n_vq:
+        examples = examples.map(lambda example: {"codes": [frame[:n_vq] for frame in example["codes"]]})
     print(f"{len(examples)} examples of {len(set(examples['speaker']))} speakers")
 
     if args.model:
-        model = with_codebooks(AutoModelForTextToWaveform.from_pretrained(args.model), n_vq)
+        model = with_codebooks(AutoModelForTextToWaveform.from_pretrained(args.model, dtype="float32"), n_vq)
     else:
         model = AutoModelForTextToWaveform.from_config(processor.model_config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
@@ -261,9 +267,12 @@ def main() -> None:
     for name, (spoken, sizes) in {"paragraph": (plain, (2, 5)), "continued": (others, (2, 2))}.items():
         if name in wanted:
             sources[name] = {
-                "table": paragraphs(spoken, sizes, processor.frame_rate, args.seed),
+                "table": paragraphs(
+                    spoken.select(range(min(len(spoken), MOST_JOINED))), sizes, processor.frame_rate, args.seed
+                ),
                 "processor": processor,
             }
+    clock = Clock(args.minutes) if args.minutes else None
     training = TrainingArguments(
         output_dir=str(args.output),
         per_device_train_batch_size=args.batch_size,
@@ -278,8 +287,9 @@ def main() -> None:
         save_total_limit=2,
         report_to="tensorboard",
         use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=os.cpu_count() // 2 if torch.cuda.is_available() else 0,
         seed=args.seed,
-        **schedule_arguments(phases),
+        **(schedule_arguments(phases) if clock is None else {"max_steps": MOST_STEPS}),
     )
     weights = paper_stream_weights(processor.model_config.n_vq)
     trainer_class, options, collator = Trainer, {}, MossTTSDataCollator(processor, weights)
@@ -304,7 +314,8 @@ def main() -> None:
         model,
         training,
         data_collator=collator,
-        train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed),
+        train_dataset=PhasedSamples(phases, sources, args.batch_size * training.world_size, args.seed, clock),
+        callbacks=[ClockedPhases(phases, clock)] if clock else None,
         processing_class=processor,
         **options,
     )
