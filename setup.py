@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 
 # The generator that speaks by default, and its codec. The other models stay in the repository, with all pictures and reports.
-MODELS = ("moss-tts-tiny", "moss-audio-tokenizer-tiny")
+MODELS = ("moss-tts-local-tiny", "moss-audio-tokenizer-tiny")
 SUFFIXES = {".jinja", ".json", ".md", ".safetensors"}
 
 

@@ -49,27 +49,18 @@ def test_a_bundled_generator_has_the_promised_shape(name, model_type):
 
 def test_a_bundled_adapter_speaks_with_another_voice():
     encoder = load_scorer("speaker", "resemblyzer")
-    adapter = bundled_model(f"{CODEC}-bm-george")
+    adapter = bundled_model("moss-tts-local-tiny-bm-george")
     voice = encoder.embed(load_audio(Path(adapter, "voice.ogg"), RATE))
-
-    def similarity(speech: dict) -> float:
-        waveform = load_audio(speech, RATE)
-        return float(np.dot(voice, encoder.embed(waveform)))
-
     speak = pipeline("text-to-speech", model=bundled_model())
-    options = {"generate_kwargs": {"audio_temperature": 0.0, "max_new_tokens": 100}}
-    plain = speak("The birds sing in the morning.", **options)
-    processor = speak.processor
-    processor.audio_tokenizer = PeftModel.from_pretrained(processor.audio_tokenizer, adapter)
-    adapted = speak("The birds sing in the morning.", **options)
-    # The same codes.
-    assert adapted["audio"].shape == plain["audio"].shape
-    assert similarity(adapted) > similarity(plain) + 0.05
-    speak.model = PeftModel.from_pretrained(speak.model, bundled_model("moss-tts-tiny-bm-george"))
-    both = speak("The birds sing in the morning.", **options)
-    # Other codes, and of this voice still.
-    assert both["audio"].shape != adapted["audio"].shape or not np.array_equal(both["audio"], adapted["audio"])
-    assert similarity(both) > similarity(plain) + 0.05
+
+    def similarity() -> float:
+        options = {"audio_temperature": 0.0, "max_new_tokens": 100}
+        speech = speak("The birds sing in the morning.", generate_kwargs=options)
+        return float(np.dot(voice, encoder.embed(load_audio(speech, RATE))))
+
+    plain = similarity()
+    speak.model = PeftModel.from_pretrained(speak.model, adapter)
+    assert similarity() > plain + 0.1
 
 
 def test_unknown_models_are_named():
@@ -80,11 +71,11 @@ def test_unknown_models_are_named():
 def test_models_that_only_a_checkout_has_are_said_to_be_there(monkeypatch):
     # As where a wheel was installed.
     only = bundled_models.bundled_model()
-    monkeypatch.setattr(bundled_models, "bundled_models", lambda: {"moss-tts-tiny": only})
+    monkeypatch.setattr(bundled_models, "bundled_models", lambda: {"moss-tts-local-tiny": only})
     for find in (bundled_models.bundled_model, bundled_models.find_model):
-        with pytest.raises(ValueError, match=r"in a checkout .*model_cards/moss-tts-local-tiny"):
-            find("moss-tts-local-tiny")
-    assert find("moss-tts-tiny") == only and find("you/your-model") == "you/your-model"
+        with pytest.raises(ValueError, match=r"in a checkout .*model_cards/moss-tts-tiny"):
+            find("moss-tts-tiny")
+    assert find("moss-tts-local-tiny") == only and find("you/your-model") == "you/your-model"
 
 
 def test_the_wheel_speaks_and_is_small(tmp_path):
@@ -99,7 +90,7 @@ def test_the_wheel_speaks_and_is_small(tmp_path):
     assert "transformers_moss_tts/hub/model_card.md.jinja" in names
     assert not [name for name in names if name.endswith((".png", ".ogg", ".jsonl"))]
     folders = {name.split("/")[2] for name in names if name.startswith("transformers_moss_tts/model_cards/")}
-    assert folders == {"moss-tts-tiny", CODEC}
+    assert folders == {"moss-tts-local-tiny", CODEC}
     # The processor finds its codec beside it, and nothing of the checkout is needed.
     program = (
         "import transformers_moss_tts as package\n"

@@ -63,7 +63,7 @@ def files(tmp_path_factory) -> Path:
 def speech_server():
     """Address of a server of the bundled model."""
     model, processor = load_generator(bundled_model())
-    with running(SimpleNamespace(model=model, processor=processor), model_name="moss-tts-tiny") as server:
+    with running(SimpleNamespace(model=model, processor=processor), model_name="moss-tts-local-tiny") as server:
         yield server.url
 
 

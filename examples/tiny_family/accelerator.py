@@ -2,7 +2,7 @@
 Trains the codec for some minutes on a machine with an accelerator, which has PyTorch but not this package.
 
     python -m examples.tiny_family pack RUN/together/model PACK
-    python examples/tiny_family/accelerator.py PACK OUT --task adversarial --minutes 8
+    python -m examples.tiny_family.accelerator PACK OUT --task adversarial --minutes 8
     python -m examples.tiny_family unpack OUT RUN/together/model RUN/adversarial/model
 
 The first and the last command run here, the second one there. PACK has at most 64 MiB, OUT files of at most 16 MiB.
@@ -265,7 +265,7 @@ def load_latents(pack: Path, device: torch.device):
     path = pack / "latents.safetensors"
     if not path.exists():
         return None
-    from examples.tiny_family.spectral_latents import SpectralLatents
+    from .spectral_latents import SpectralLatents
 
     return SpectralLatents.load(path, device)
 

@@ -301,11 +301,15 @@ def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int) -> in
     for name in READ_SOURCES:
         if not (corpus / f"{name}.jsonl").exists():
             continue
-        reader = Reader() if name in HIBARI_SOURCES else None
-        for line, recording in zip(*read_source(corpus, name)):
+        lines, recordings = read_source(corpus, name)
+        new = [
+            (line, recording)
+            for line, recording in zip(lines, recordings)
+            if (line["text"], line["speaker"]) not in known and key_of(line["text"]) not in measured
+        ]
+        reader = Reader() if new and name in HIBARI_SOURCES else None
+        for line, recording in new:
             text, speaker = line["text"], line["speaker"]
-            if (text, speaker) in known or key_of(text) in measured:
-                continue
             # A last part of a frame is said too.
             waveform = whole_frames(np.pad(recording, (0, -len(recording) % FRAME)))
             if name == "hibari":

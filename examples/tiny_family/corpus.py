@@ -152,10 +152,20 @@ def hibari_utterances(sentences: list[str], is_warped: bool) -> Iterator[tuple[s
 
 
 def unread(sentences: list[str], folder: Path, name: str) -> list[str]:
-    """The sentences after the last one of a source, all where there is no such source."""
+    """
+    The sentences after the last one of a source, all where there is no such source.
+
+    Raises:
+        ValueError: if the last one is not among the sentences.
+    """
     if not (folder / f"{name}.jsonl").exists():
         return sentences
     last = read_source(folder, name)[0][-1]["text"]
+    if last not in sentences:
+        raise ValueError(
+            f"{folder / name}.jsonl ends with {last!r}, which is not among the sentences now: give the list of held-out sentences "
+            "that it was made with, or another folder."
+        )
     return sentences[sentences.index(last) + 1 :]
 
 

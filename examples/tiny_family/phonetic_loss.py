@@ -1,4 +1,4 @@
-"""Which phonemes a frame holds: a head that has to read them, and what codecs and generators pay for what it cannot read."""
+"""Which phonemes a frame holds: a head that has to read them, and what generators pay for what it cannot read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-
-from transformers_moss_tts import MossAudioTokenizerModel
 
 
 # Each with `symbol`, `start` and `end` in seconds.
@@ -74,28 +72,3 @@ class PhonemeHead(nn.Module):
         scores = self.linear(self.norm(states.float())).unflatten(-1, (len(_HALVES), -1))
         divergence = nn.functional.kl_div(scores.log_softmax(-1), shares, reduction="none").sum(-1).mean(-1)
         return (divergence * is_known).sum() / is_known.sum().clamp(min=1)
-
-
-class PhoneticLoss(nn.Module):
-    """
-    What a [`PhonemeHead`] cannot read in a frame's first code. Generators learn to read from codes that are about sounds
-    first, as those of SpeechTokenizer (arXiv 2308.16692) and Mimi (arXiv 2410.00037), which learn it from a speech model.
-
-    Args:
-        model ([`MossAudioTokenizerModel`]): the codec; the states of its first codebook are kept at each forward pass.
-        num_classes (`int`): of phonemes, with silence.
-    """
-
-    def __init__(self, model: MossAudioTokenizerModel, num_classes: int):
-        super().__init__()
-        self.head = PhonemeHead(model.config.quantizer_kwargs["rvq_dim"], num_classes)
-        self.labels: torch.LongTensor | None = None
-        self._states: torch.Tensor | None = None
-        model.quantizer.quantizers[0].register_forward_hook(self._keep)
-
-    def _keep(self, module: nn.Module, args, output) -> None:
-        self._states = output[0]
-
-    def forward(self, quantized_states: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
-        """The loss of the last forward pass for `labels` `(batch_size, frames * SLOTS_A_FRAME)`; unknown frames do not count."""
-        return self.head(self._states.transpose(1, 2), self.labels.unflatten(1, (-1, SLOTS_A_FRAME)))

@@ -1,5 +1,5 @@
 """
-Writes the recordings of the bundled models' cards, one a model, with the most likely codes.
+Writes the recordings of the bundled models' cards, one a model.
 
     python -m examples.tiny_family.record_cards model_cards
 
@@ -20,17 +20,11 @@ from transformers_moss_tts.audio_io import load_audio, save_audio
 RECORDING = Path(__file__).parents[1] / "assets" / "reference.ogg"
 FOX = "The quick brown fox jumps over the lazy dog."
 LETTER = "She read the letter to her friend in the garden."
-# For each card that has a sentence: a generator, the adapter of it, that of its codec, and the sentence.
+# For each card that has a sentence: a generator, its adapter, and the sentence.
 SPOKEN = {
-    "moss-tts-tiny": ("moss-tts-tiny", None, None, FOX),
-    "moss-tts-local-tiny": ("moss-tts-local-tiny", None, None, FOX),
-    "moss-tts-tiny-bm-george": (
-        "moss-tts-tiny",
-        "moss-tts-tiny-bm-george",
-        "moss-audio-tokenizer-tiny-bm-george",
-        LETTER,
-    ),
-    "moss-audio-tokenizer-tiny-bm-george": ("moss-tts-tiny", None, "moss-audio-tokenizer-tiny-bm-george", LETTER),
+    "moss-tts-tiny": ("moss-tts-tiny", None, FOX),
+    "moss-tts-local-tiny": ("moss-tts-local-tiny", None, FOX),
+    "moss-tts-local-tiny-bm-george": ("moss-tts-local-tiny", "moss-tts-local-tiny-bm-george", LETTER),
 }
 CODEC = "moss-audio-tokenizer-tiny"
 
@@ -42,14 +36,11 @@ def main() -> None:
 
     disable_progress_bar()
     torch.manual_seed(0)
-    for name, (generator, adapter, codec_adapter, sentence) in SPOKEN.items():
+    for name, (generator, adapter, sentence) in SPOKEN.items():
         speak = pipeline("text-to-speech", model=str(args.models / generator))
         if adapter is not None:
             speak.model = PeftModel.from_pretrained(speak.model, args.models / adapter)
-        if codec_adapter is not None:
-            codec = PeftModel.from_pretrained(speak.processor.audio_tokenizer, args.models / codec_adapter)
-            speak.processor.audio_tokenizer = codec
-        speech = speak(sentence, generate_kwargs={"audio_temperature": 0.0})
+        speech = speak(sentence, generate_kwargs={"seed": 0})
         save_audio(speech["audio"], args.models / name / "speech.ogg", speech["sampling_rate"])
     codec = AutoModel.from_pretrained(args.models / CODEC)
     waveform = torch.from_numpy(load_audio(RECORDING, codec.config.sampling_rate))

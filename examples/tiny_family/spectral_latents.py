@@ -122,11 +122,15 @@ class SpectralEncoder(nn.ModuleList):
 def integrated(waveforms: torch.Tensor) -> torch.Tensor:
     """Waveforms `(..., samples)` through the leaky integrator."""
     if waveforms.is_cuda:
-        # Beyond so many samples nothing is left in single precision.
-        kernel = (1 - LEAK) * LEAK ** torch.arange(1023, -1, -1, device=waveforms.device)
-        padded = nn.functional.pad(waveforms, (len(kernel) - 1, 0)).view(-1, 1, waveforms.shape[-1] + len(kernel) - 1)
-        return nn.functional.conv1d(padded, kernel[None, None]).view(waveforms.shape)
+        return convolved(waveforms)
     return torch.from_numpy(lfilter([1 - LEAK], [1, -LEAK], waveforms.numpy())).to(waveforms)
+
+
+def convolved(waveforms: torch.Tensor) -> torch.Tensor:
+    """The same where recursion is slow: beyond so many samples nothing is left in single precision."""
+    kernel = (1 - LEAK) * LEAK ** torch.arange(1023, -1, -1, device=waveforms.device)
+    padded = nn.functional.pad(waveforms, (len(kernel) - 1, 0))
+    return nn.functional.conv1d(padded.flatten(0, -2)[:, None], kernel[None, None]).view(waveforms.shape)
 
 
 def mel_levels(waveforms: torch.Tensor) -> torch.Tensor:

@@ -13,12 +13,12 @@ STRESSES = frozenset("ˈˌ")
 WORD = re.compile(r"[A-Za-z'-]*[A-Za-z][A-Za-z'-]*")
 
 
-def predicted_durations(model: bytes | str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def predicted_durations(path: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """
     The part of a model that predicts how long each of its input symbols is: what it sums up first. Takes the model's inputs,
     returns durations in a unit of the model's.
     """
-    graph = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    graph = onnx.load(path)
     summed = next(node.input[0] for node in graph.graph.node if node.op_type == "CumSum")
     names = [value.name for value in graph.graph.input]
     part = onnx.utils.Extractor(graph).extract_model(names, [summed])

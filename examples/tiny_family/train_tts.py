@@ -1,18 +1,16 @@
 """
-Trains a small MossTTS or MossTTSLocal generator, from text and recordings to a folder that `pipeline("text-to-speech")` takes.
+Trains a small MossTTS or MossTTSLocal generator, from text and codes to a folder that `pipeline("text-to-speech")` takes.
 
-    python -m examples.tiny_family.train_tts corpus --codec model_cards/moss-audio-tokenizer-tiny --output runs/tts
+    python -m examples.tiny_family.train_tts RUN/recorded_codes.parquet --codec RUN/codebooks/model --output runs/tts
 
-A corpus is a folder with `metadata*.jsonl`: `audio` (a path in the folder), `text` and `speaker`, and `reading` and `phonemes` where
-it is known when what is said, as `build_corpus.py` writes them. With `--guidance 1` a model that is trained from nothing learns from
-them where it is in the text and which sounds come next, and reads many times sooner. The phases of the training stand in
-`examples/tiny_family/phases.yaml`. A run that is started again goes on where it stopped; codes are computed once.
+A table has `text`, `speaker`, `language` and `codes`, and `reading` and `phonemes` where it is known when what is said, as the stages
+`codes` and `render` write them. With `--guidance 1` a model that is trained from nothing learns from them where it is in the text and
+which sounds come next, and reads many times sooner. The phases of the training stand in `examples/tiny_family/phases.yaml`. A run that
+is started again goes on where it stopped.
 `accelerate launch -m examples.tiny_family.train_tts ...` runs it on several devices.
 """
 
 import argparse
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,11 +35,10 @@ from transformers_moss_tts import (
     MossTTSLocalConfig,
     MossTTSLocalProcessor,
 )
-from transformers_moss_tts.training import MossTTSDataCollator, encode_recordings, paper_stream_weights
+from transformers_moss_tts.training import MossTTSDataCollator, paper_stream_weights
 
 from .adopt_codes import with_codebooks
 from .guided_training import GuidedDataCollator, GuidedTrainer
-from .metadata import key_of, read_keys, read_metadata
 from .paragraphs import paragraphs
 from .phases import MOST_STEPS, Clock, ClockedPhases, PhasedSamples, load_phases, schedule_arguments
 from .phonetic_loss import phoneme_classes
@@ -130,43 +127,6 @@ def build_config(
     )
 
 
-def read_examples(folder: Path, held_out: Path | None) -> list[dict]:
-    """Rows of `audio`, `text`, `speaker` and `language`, without held-out speakers and sentences."""
-    measured = read_keys(held_out)
-    return [
-        {
-            "audio": str(folder.resolve() / example["audio"]),
-            "text": example["text"],
-            "speaker": example["speaker"],
-            "language": "English",
-            "reading": example.get("reading"),
-            "phonemes": example.get("phonemes"),
-        }
-        for example in read_metadata(folder)
-        if example.get("split") != "heldout" and key_of(example["text"]) not in measured
-    ]
-
-
-def read_corpus(folder: Path, held_out: Path | None) -> Dataset:
-    examples = read_examples(folder, held_out)
-    if not examples:
-        raise SystemExit(f"There are no examples in {folder}: a corpus is a folder with metadata*.jsonl.")
-    return Dataset.from_list(examples)
-
-
-def encode_corpus(folder: Path, examples: Dataset, processor: MossTTSDelayProcessor, output: Path) -> Dataset:
-    """Rows with codes, computed once for each corpus; a table from `distill_codes.py` has them."""
-    if folder.suffix == ".parquet":
-        return examples
-    # Through a file, by which `datasets` caches the codes; written once, as it looks at its time too.
-    digest = hashlib.sha256(json.dumps(examples.to_list()).encode()).hexdigest()
-    table = output / f"{folder.resolve().name}-{digest[:12]}.parquet"
-    if not table.exists():
-        examples.to_parquet(table)
-    cache = output / "cache"
-    return encode_recordings(Dataset.from_parquet(str(table), cache_dir=str(cache)), processor, cache_dir=cache)
-
-
 def parts_of(examples: Dataset, speakers: list[str] | None) -> tuple[Dataset, Dataset]:
     """Examples of the speakers who are heard without a reference, and of those with one: all others. Without names all are both."""
     if speakers is None:
@@ -181,7 +141,7 @@ def parts_of(examples: Dataset, speakers: list[str] | None) -> tuple[Dataset, Da
     return examples.select(parts[0]), examples.select(parts[1])
 
 
-def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
+def build_processor(texts: Iterable[str], args: argparse.Namespace) -> MossTTSDelayProcessor:
     """The processor of the model to begin with, or of a fresh one; with the codec."""
     if args.model:
         processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
@@ -199,12 +159,11 @@ def build_processor(texts: list[str], args: argparse.Namespace) -> MossTTSDelayP
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path, nargs="+", help="folders with metadata*.jsonl, or codes.parquet")
+    parser.add_argument("tables", nargs="+", help="parquet files of the stages codes and render")
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
     parser.add_argument("--output", type=Path, default=Path("runs/tts"))
     parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
     parser.add_argument("--phases", type=Path, default=PHASES)
-    parser.add_argument("--held-out", type=Path, help="text file of sentences that must not be trained on")
     parser.add_argument(
         "--plain-speakers", nargs="+", help="who is heard without a reference, and nobody else; everybody by default"
     )
@@ -234,15 +193,9 @@ def main() -> None:
     args = parser.parse_args()
 
     set_seed(args.seed)
-    corpora = {
-        path: Dataset.from_parquet(str(path)) if path.suffix == ".parquet" else read_corpus(path, args.held_out)
-        for path in args.corpus
-    }
-    processor = build_processor([text for examples in corpora.values() for text in examples["text"]], args)
+    examples = concatenate_datasets([Dataset.from_parquet(table) for table in args.tables])
+    processor = build_processor(examples["text"], args)
     args.output.mkdir(parents=True, exist_ok=True)
-    examples = concatenate_datasets(
-        [encode_corpus(folder, examples, processor, args.output) for folder, examples in corpora.items()]
-    )
     n_vq = processor.model_config.n_vq
     if len(examples[0]["codes"][0]) != n_vq:
         examples = examples.map(lambda example: {"codes": [frame[:n_vq] for frame in example["codes"]]})

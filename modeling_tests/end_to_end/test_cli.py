@@ -185,16 +185,16 @@ MISTAKES = {
     ),
     "text in another script": (
         ["Привет, мир."],
-        "moss-tts-tiny speaks English alone, and the text is in Cyrillic letters",
+        "moss-tts-local-tiny speaks English alone, and the text is in Cyrillic letters",
     ),
-    "dialogue of a model that knows none": (["[S1] Hi. [S2] You."], "moss-tts-tiny knows no dialogue"),
+    "dialogue of a model that knows none": (["[S1] Hi. [S2] You."], "moss-tts-local-tiny knows no dialogue"),
     "two references of such a model": ([*SAY, "--reference", "tone.wav", "--reference", "tone.wav"], "no dialogue"),
     "language that the model does not know": ([*SAY, "--language", "Klingon"], "not 'Klingon'"),
     # The model.
     "model that is nowhere": ([*SAY, "--model", "missing/model"], "no folder 'missing/model', and the Hub"),
     "model that is nearly bundled": ([*SAY, "--model", "moss-tts-tini"], "did you mean the bundled 'moss-tts-tiny'?"),
     "model that is a codec": ([*SAY, "--model", "moss-audio-tokenizer-tiny"], "is a codec: a generator is needed"),
-    "adapter of a codec": ([*SAY, "--model", "moss-audio-tokenizer-tiny-bm-george"], "is an adapter of a codec"),
+    "adapter of a codec": ([*SAY, "--model", "sound"], "is an adapter of a codec"),
     "adapter without a base": ([*SAY, "--model", "lost"], "no folder 'nobody/nothing', and the Hub"),
     "model that is a file": ([*SAY, "--model", "tone.wav"], "is a file"),
     "model that is an empty folder": ([*SAY, "--model", "empty"], "holds no model"),
@@ -236,9 +236,10 @@ MISTAKES = {
 def place(tmp_path_factory):
     """What the mistakes name, in a folder of its own."""
     place = tmp_path_factory.mktemp("mistakes")
-    for name in ("empty", "folder.wav", "lost"):
+    for name in ("empty", "folder.wav", "lost", "sound"):
         (place / name).mkdir()
     (place / "lost" / "adapter_config.json").write_text('{"base_model_name_or_path": "nobody/nothing"}')
+    (place / "sound" / "adapter_config.json").write_text('{"base_model_name_or_path": "moss-audio-tokenizer-tiny"}')
     (place / "latin1.txt").write_bytes("Müller grüßt.".encode("latin-1"))
     (place / "utf16.txt").write_bytes("Hi.".encode("utf-16"))
     (place / "blank.txt").write_text(" \n")

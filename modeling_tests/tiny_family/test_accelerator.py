@@ -7,6 +7,7 @@ import torch
 from examples.tiny_family import accelerator, codec_stages, packing
 from examples.tiny_family.__main__ import main
 from examples.tiny_family.corpus import RATE, write_source
+from examples.tiny_family.spectral_latents import SpectralLatents
 from transformers_moss_tts import MossAudioTokenizerModel
 
 
@@ -39,6 +40,18 @@ def test_weights_come_back_trained(folders, tmp_path, task, capsys):
     rounded = {name: value.half().float() for name, value in before.state_dict().items()}
     changed = {name for name, value in after.state_dict().items() if not torch.equal(value, rounded[name])}
     assert changed and all(name.startswith("decoder.") for name in changed)
+
+
+def test_the_encoder_learns_its_latents_beside_the_decoder(folders, tmp_path, capsys):
+    recording = (np.random.default_rng(1).standard_normal(6 * RATE) * 3000).astype(np.int16)
+    SpectralLatents.fit([recording]).save(tmp_path / "latents.safetensors")
+    packing.pack(folders / "model", folders / "corpus", tmp_path / "pack", latents=tmp_path / "latents.safetensors")
+    options = ["--task", "decoder", "--device", "cpu", "--batch-size", "2", "--crop-seconds", "0.4"]
+    accelerator.main([str(tmp_path / "pack"), str(tmp_path / "out"), *options, "--minutes", "0.0001"])
+    assert '"latents"' in capsys.readouterr().out
+    before, after = (accelerator.load_weights(path) for path in (tmp_path / "pack", tmp_path / "out"))
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"encoder", "decoder"}
 
 
 def test_a_codec_that_is_not_the_packages_is_not_trained(folders):

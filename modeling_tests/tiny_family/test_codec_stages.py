@@ -17,6 +17,8 @@ from examples.tiny_family.spectral_latents import (
     LOUDNESS_EXPONENT,
     NUM_WAVE,
     SpectralLatents,
+    convolved,
+    integrated,
     mel_levels,
     whole_frames,
 )
@@ -197,6 +199,7 @@ def test_latents_see_nothing_that_comes_later(tmp_path):
     latents.save(tmp_path / "latents.safetensors")
     latents = SpectralLatents.load(tmp_path / "latents.safetensors")
     torch.testing.assert_close(latents(waveform)[:, :2], latents(waveform[:, : 2 * FRAME]))
+    torch.testing.assert_close(convolved(waveform), integrated(waveform))
 
 
 def test_a_stage_waits_while_it_is_paused(tmp_path, monkeypatch):
@@ -244,6 +247,8 @@ def test_a_source_goes_on_with_the_sentence_after_its_last(tmp_path):
     assert unread(sentences, tmp_path, "hibari") == sentences
     write_source(tmp_path, "hibari", iter([("Two.", "hibari", np.zeros(RATE))]))
     assert unread(sentences, tmp_path, "hibari") == ["Three."]
+    with pytest.raises(ValueError, match="not among the sentences now"):
+        unread(["Three."], tmp_path, "hibari")
 
 
 def test_glosses_become_sentences_without_the_held_out_ones(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from examples.tiny_family.guided_training import (
     TimedSamples,
     guided_attention_loss,
 )
-from examples.tiny_family.phonetic_loss import phoneme_classes
+from examples.tiny_family.phonetic_loss import phoneme_classes, phoneme_track
 from transformers_moss_tts import MossTTSDelayModel
 from transformers_moss_tts.training import MossTTSDataCollator, encode_sample
 
@@ -163,3 +163,13 @@ def test_the_collator_gives_the_phonemes_of_each_frame():
     middle = [round((phoneme["start"] + 0.05) * 8 * processor.frame_rate) for phoneme in PHONEMES]
     expected = [numbers[phoneme["symbol"]] for phoneme, slot in zip(PHONEMES, middle) if slot < len(slots)]
     assert len(expected) >= 3 and [int(slots[slot]) for slot in middle if slot < len(slots)] == expected
+
+
+def test_phonemes_become_tracks():
+    said = [("k", 0.1, 0.2), ("a", 0.2, 0.32), ("t", 0.4, 0.5), ("a", 0.7, 0.8)]
+    phonemes = [{"symbol": symbol, "start": start, "end": end} for symbol, start, end in said]
+    classes = phoneme_classes([phonemes, None])
+    assert classes == {"a": 1, "k": 2, "t": 3}
+    # Of ten slots a second; the short gap before t is a transition, the long one after it silence.
+    assert phoneme_track(phonemes, 10, 10, classes).tolist() == [0, 2, 1, 1, 3, 0, 0, 1, 0, 0]
+    assert (phoneme_track(None, 3, 10, classes) == -1).all()

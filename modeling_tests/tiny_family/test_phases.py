@@ -5,10 +5,17 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny_models import GOLDEN_TTS, golden_processor
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from examples.tiny_family.guided_training import TimedSamples
-from examples.tiny_family.phases import PhasedSamples, TrainingPhase, load_phases, schedule_arguments
+from examples.tiny_family.phases import (
+    Clock,
+    ClockedPhases,
+    PhasedSamples,
+    TrainingPhase,
+    load_phases,
+    schedule_arguments,
+)
 from transformers_moss_tts import MossTTSDelayModel
 from transformers_moss_tts.training import MossTTSDataCollator, encode_sample, paper_stream_weights
 
@@ -82,12 +89,12 @@ def phases(tmp_path) -> list[TrainingPhase]:
     return load_phases(tmp_path / "phases.yaml")
 
 
-def phased(phases, processor) -> PhasedSamples:
+def phased(phases, processor, clock: Clock | None = None) -> PhasedSamples:
     sources = {
         "plain": {"table": examples(), "processor": processor},
         "clone": {"table": examples(), "processor": processor, "reference_share": 1.0},
     }
-    return PhasedSamples(phases, sources, batch_size=2, seed=3)
+    return PhasedSamples(phases, sources, batch_size=2, seed=3, clock=clock)
 
 
 def test_phases_follow_the_mix_and_the_schedule(phases, processor, tmp_path):
@@ -106,6 +113,31 @@ def test_phases_follow_the_mix_and_the_schedule(phases, processor, tmp_path):
     # transformers' warmup begins at the lowest rate.
     expected = [1e-3, 5.5e-3, 1e-2, 1e-2, 1e-2, 7e-3, 4e-3, 1e-3]
     np.testing.assert_allclose(rates, expected, atol=1e-6)
+
+
+def test_phases_are_shares_of_the_time_where_a_clock_is_given(phases, processor, tmp_path, monkeypatch):
+    clock = Clock(minutes=8)  # of eight steps
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    samples = phased(phases, processor, clock)
+    trainer = trainer_of(tmp_path, samples, processor, max_steps=50, train_sampling_strategy="sequential")
+    pad = processor.model_config.audio_user_slot_token_id
+    heard = []
+
+    class Passing(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            heard.append([(samples[i]["input_ids"][:, 0] == pad).any().item() for i in range(3)])
+
+        def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+            rates.append(optimizer.param_groups[0]["lr"])
+            now[0] += 60
+
+    rates = []
+    trainer.add_callback(ClockedPhases(phases, clock))
+    trainer.add_callback(Passing())
+    trainer.train()
+    np.testing.assert_allclose(rates, [0, 5e-3, 1e-2, 1e-2, 1e-2, 7e-3, 4e-3, 1e-3], atol=1e-9)
+    assert heard[:2] == [[False] * 3] * 2 and heard[4:] == [[True] * 3] * 4
 
 
 def test_a_phased_run_goes_on_where_it_stopped(phases, processor, tmp_path):

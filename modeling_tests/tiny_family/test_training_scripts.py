@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModel, AutoModelForTextToWaveform
+from transformers import AutoModelForTextToWaveform
 
 from examples.tiny_family.train_tts import parts_of
 from transformers_moss_tts.audio_io import save_audio
@@ -37,20 +36,26 @@ def run(script: str, *arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
+    """Recordings of noise of two speakers with their texts, and a table of codes of two of them that are timed."""
     folder = tmp_path_factory.mktemp("corpus")
     draw = np.random.default_rng(0)
     examples = []
-    for number, text in enumerate(("One.", "Two and three.", "Four.", "Five, six.", "Never read.")):
-        save_audio(draw.normal(0, 0.1, 24000 + 2400 * number).astype(np.float32), folder / f"{number}.wav", 24000)
-        examples.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}", "split": "train"})
-        if number < 2:
-            examples[-1]["phonemes"] = [
-                {"symbol": "a", "start": 0.1, "end": 0.5},
-                {"symbol": "b", "start": 0.5, "end": 0.9},
-            ]
-            examples[-1]["reading"] = [[0.0, 0.0], [1.0, 1.0]]
+    for number, text in enumerate(("One.", "Two and three.", "Four.", "Five, six.")):
+        save_audio(draw.normal(0, 0.1, 24000).astype(np.float32), folder / f"{number}.wav", 24000)
+        examples.append({"audio": f"{number}.wav", "text": text, "speaker": f"speaker {number % 2}"})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
-    (folder / "held_out.txt").write_text("never read\n")
+    for number, example in enumerate(examples):
+        example |= {"language": "English", "codes": draw.integers(0, 1024, (12, 4)).tolist()}
+        is_timed = number < 2
+        phonemes = [
+            {"symbol": "a", "start": 0.1, "end": 0.5},
+            {"symbol": "b", "start": 0.5, "end": 0.9},
+        ]
+        example |= {
+            "phonemes": phonemes if is_timed else None,
+            "reading": [[0.0, 0.0], [1.0, 1.0]] if is_timed else None,
+        }
+    Dataset.from_list(examples).to_parquet(folder / "codes.parquet")
     return folder
 
 
@@ -58,28 +63,18 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     output = tmp_path / "run"
     phases = (PHASES % 1).replace("clone: 1", "clone: 1, paragraph: 1, continued: 1")
     (tmp_path / "phases.yaml").write_text(phases)
-    common = [corpus, "--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
+    common = ["--codec", CODEC, "--output", output, "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
     sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4, "--architecture", "local"]
-    others = ["--guidance", 1, "--held-out", corpus / "held_out.txt"]
-    assert "4 examples of 2 speakers" in run("train_tts", *common, *sizes, *others)
+    assert "4 examples of 2 speakers" in run("train_tts", corpus / "codes.parquet", *common, *sizes, "--guidance", 1)
     model = AutoModelForTextToWaveform.from_pretrained(output / "model")
     assert type(model).__name__ == "MossTTSLocalModel" and (output / "checkpoint-3").is_dir()
 
-    # It goes on with fewer codebooks.
-    shorter = [*common[:3], "--output", tmp_path / "shorter", *common[5:], "--model", output / "model"]
-    run("train_tts", *shorter, "--codebooks", 3, "--plain-speakers", "speaker 0")
+    # It goes on with fewer codebooks, for a moment.
+    shorter = [*common[:2], "--output", tmp_path / "shorter", *common[4:], "--model", output / "model"]
+    changes = ["--codebooks", 3, "--plain-speakers", "speaker 0", "--minutes", 1e-4]
+    run("train_tts", corpus / "codes.parquet", *shorter, *changes)
     config = AutoModelForTextToWaveform.from_pretrained(tmp_path / "shorter" / "model").config
     assert (model.config.n_vq, config.n_vq) == (4, 3) and config.language_config == model.config.language_config
-
-    # As it is shipped: in half of the bytes, which load as float32.
-    arguments = [output / "model", tmp_path / "shipped" / "model"]
-    assert "moss_tts_local" in run("export_model", *arguments, "--codec", "../codec")
-    shipped = AutoModelForTextToWaveform.from_pretrained(arguments[1])
-    assert shipped.dtype == torch.float32 and shipped.generation_config.audio_temperature == 0.2
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(shipped.state_dict()[name], tensor.half().float()), name
-    sizes = [Path(folder, "model.safetensors").stat().st_size for folder in arguments]
-    assert sizes[1] < 0.6 * sizes[0]
 
     # Codecs of checkpoints are named beside them.
     (output / CODEC.name).symlink_to(CODEC)
@@ -92,6 +87,17 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     assert [example["wanted_frames"] for example in examples] == [12, 12]
     assert all((spoken / example["audio"]).is_file() and Path(example["reference"]).is_file() for example in examples)
 
+    # As it is shipped: in half of the bytes, which load as float32.
+    arguments = [output / "model", tmp_path / "shipped" / "model", "--codec", "../codec"]
+    printed = run("export_model", *arguments)
+    shipped = AutoModelForTextToWaveform.from_pretrained(tmp_path / "shipped" / "model")
+    assert "moss_tts_local" in printed and shipped.dtype == torch.float32
+    assert shipped.generation_config.audio_temperature == 0.2
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(shipped.state_dict()[name], tensor.half().float()), name
+    sizes = [Path(folder, "model.safetensors").stat().st_size for folder in arguments[:2]]
+    assert sizes[1] < 0.6 * sizes[0]
+
 
 def test_who_is_heard_alone_is_not_heard_with_a_reference():
     examples = Dataset.from_list([{"speaker": name} for name in "abca"])
@@ -103,34 +109,17 @@ def test_who_is_heard_alone_is_not_heard_with_a_reference():
         parts_of(examples, ["a", "d"])
 
 
-def test_codes_are_distilled_and_trained_on(corpus, tmp_path):
-    output = tmp_path / "distilled"
-    held_out = ["--held-out", corpus / "held_out.txt"]
-    run("distill_codes", corpus, "--codec", CODEC, "--output", output, "--steps", 3, "--batch-size", 2, *held_out)
-    table = Dataset.from_parquet(str(output / "codes.parquet"))
-    # The examples of which it is known when what is said.
-    assert [example["text"] for example in table] == ["One.", "Two and three."]
-    for example in table:
-        codes, recorded = np.array(example["codes"]), np.array(example["recorded_codes"])
-        assert codes.shape == recorded.shape == (12 + (example["text"] != "One."), 4)
-        assert (codes != recorded).any()
-    (tmp_path / "phases.yaml").write_text(PHASES.replace("clone", "plain_clone") % 1)
-    common = ["--codec", CODEC, "--output", tmp_path / "run", "--phases", tmp_path / "phases.yaml", "--batch-size", 2]
-    sizes = ["--num-layers", 2, "--hidden-size", 64, "--codebooks", 4]
-    assert "2 examples of 2 speakers" in run("train_tts", output / "codes.parquet", *common, *sizes)
-    codec = ["--model", CODEC, "--decoder-only", "--steps", 2, "--batch-size", 2, "--crop-seconds", 0.4]
-    run("train_codec", output / "codes.parquet", *codec, "--output", tmp_path / "codec")
-    assert (tmp_path / "codec" / "model" / "model.safetensors").is_file()
-
-
-def test_a_codec_is_trained_with_phonemes(tmp_path):
-    (tmp_path / "recordings").mkdir()
-    shutil.copyfile(ROOT / "examples" / "assets" / "reference.ogg", tmp_path / "recordings" / "voice.ogg")
-    phonemes = [{"symbol": "a", "start": 0.1, "end": 0.5}]
-    example = {"audio": "voice.ogg", "text": "a", "phonemes": phonemes}
-    (tmp_path / "recordings" / "metadata.jsonl").write_text(json.dumps(example) + "\n", encoding="utf-8")
-    sizes = ["--batch-size", 1, "--crop-seconds", 0.4, "--steps", 2]
-    run("train_codec", tmp_path / "recordings", "--model", CODEC, "--phonemes", "--output", tmp_path / "run", *sizes)
-    trained = AutoModel.from_pretrained(tmp_path / "run" / "model").state_dict()
-    before = AutoModel.from_pretrained(CODEC).state_dict()
-    assert any(not torch.equal(before[name], tensor) for name, tensor in trained.items())
+def test_losses_are_drawn_one_run_after_the_other(tmp_path):
+    (tmp_path / "log.jsonl").write_text(
+        '{"step": 1, "mel": 3.0}\n{"step": 2, "mel": "2.0"}\n{"step": 2, "mel": 2.5}\n'
+    )
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": [{"step": 10, "mel": 1.0}, {"step": 20}]}))
+    values = runpy.run_module("examples.tiny_family.plot_losses")["read_values"]
+    assert values(tmp_path / "log.jsonl", "mel") == [(1, 3.0), (2, 2.5)]
+    assert values(tmp_path / "trainer_state.json", "mel") == [(10, 1.0)]
+    files = [tmp_path / "log.jsonl", tmp_path / "trainer_state.json"]
+    picture = tmp_path / "losses.png"
+    run("plot_losses", *files, "--names", "mel", "--title", "Losses", "--output", picture)
+    assert picture.stat().st_size > 1000
+    with pytest.raises(SystemExit, match="No log has 'stft'"):
+        run("plot_losses", *files, "--names", "stft", "--title", "Losses", "--output", picture)

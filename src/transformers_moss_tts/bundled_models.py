@@ -19,13 +19,13 @@ The small models that come with the package. A wheel has the generator that spea
 from pathlib import Path
 
 
-DEFAULT_MODEL = "moss-tts-tiny"
+DEFAULT_MODEL = "moss-tts-local-tiny"
 # Configuration of a model or codec, and of an adapter.
 _CONFIGS = ("config.json", "adapter_config.json")
 # In a wheel the models lie beside the modules, in a checkout at its root.
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "model_cards", _PACKAGE.parents[1] / "model_cards")
-_OF_A_CHECKOUT = ("moss-audio-tokenizer-tiny-bm-george", "moss-tts-local-tiny", "moss-tts-tiny-bm-george")
+_OF_A_CHECKOUT = ("moss-tts-local-tiny-bm-george", "moss-tts-tiny")
 
 
 def bundled_model(name: str = DEFAULT_MODEL) -> str:

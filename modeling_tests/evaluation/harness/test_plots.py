@@ -41,6 +41,16 @@ def test_samples_of_one_text_fill_the_axis(drawn, tmp_path):
     assert sizes[-1] == 3 * sizes[0]
 
 
+def test_without_a_recognizer_texts_lie_apart_and_nothing_is_called_cut(drawn, tmp_path):
+    groups = {name: [{"seconds": 2.0, "text": name, "reached_limit": name == "b"}] for name in ("a", "b")}
+    plots.draw_stability(groups, WER, tmp_path / "a.png")
+    axis = drawn[0].axes[0]
+    heights = [collection.get_offsets()[0][1] for collection in axis.collections]
+    assert heights[0] > heights[1] > 0 and not len(axis.get_yticks())
+    assert drawn[0].get_suptitle() == "1 of 2 did not end"
+    assert "cut" not in [text.get_text() for text in axis.get_legend().get_texts()]
+
+
 @pytest.mark.parametrize(
     ("windows", "says"), [(2, "At most 2 windows in 10 s: too short"), (20, "Drift a minute: clone")]
 )

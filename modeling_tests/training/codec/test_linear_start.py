@@ -186,7 +186,7 @@ def speech_codec() -> MossAudioTokenizerModel:
 def test_the_decoded_pitch_is_the_recordings():
     """Of a codec that has heard three seconds of speech and was not trained."""
     model = speech_codec()
-    recordings = load_recordings([f"{bundled_model('moss-audio-tokenizer-tiny-bm-george')}/voice.ogg"], 24000)
+    recordings = load_recordings([f"{bundled_model('moss-tts-local-tiny-bm-george')}/voice.ogg"], 24000)
     waveform = waveform_of(recordings[0], model)
     initialize_linear(model, recordings)
     initialize_codebooks(model, recordings)

@@ -15,7 +15,7 @@
 The server on several machines, or several times on one: a deployment of Ray Serve.
 
 ```sh
-serve run transformers_moss_tts.serving.ray:app model=moss-tts-tiny num_replicas=2
+serve run transformers_moss_tts.serving.ray:app model=moss-tts-local-tiny num_replicas=2
 ```
 """
 

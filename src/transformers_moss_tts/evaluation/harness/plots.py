@@ -233,7 +233,9 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
     scored = any(rate.of(group) for group in groups.values())
     for number, (name, group) in enumerate(groups.items()):
         color = f"C{number % _NUM_COLORS}"
-        errors = [record[rate.key] * rate.scale if record.get(rate.key) is not None else 0 for record in group]
+        # Without a recognizer every text has a line of its own.
+        unknown = 0 if scored else len(groups) - number
+        errors = [record[rate.key] * rate.scale if record.get(rate.key) is not None else unknown for record in group]
         # Samples of the same length and errors are one larger point.
         counts = Counter(zip([record["seconds"] for record in group], errors))
         sizes = [30 * count for count in counts.values()]
@@ -245,7 +247,7 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
         if len(groups) <= _NUM_COLORS:
             text = group[0].get("text") or name
             axis.plot([], [], "s", color=color, label=textwrap.shorten(text, _LONGEST_LABEL, placeholder=" …"))
-    for marker, label in (("o", "ended by itself"), ("x", "did not end"), ("v", "cut")):
+    for marker, label in (("o", "ended by itself"), ("x", "did not end"), *([("v", "cut")] if scored else [])):
         axis.plot([], [], marker, color="0.3", fillstyle="none", label=label)
     lengths = [record["seconds"] for group in groups.values() for record in group]
     # Samples of one text hardly differ in length: an axis from 0 would crowd them.
@@ -253,6 +255,8 @@ def draw_stability(groups: dict[str, list[Record]], rate: Metric, path: Path) ->
     axis.set(xlabel="seconds", ylabel=rate.label if scored else "")
     axis.set_xlim(min(lengths) - margin, max(lengths) + margin)
     _start_at_zero(axis)
+    if not scored:
+        axis.set_yticks([])
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     _title(figure, _stability_finding([record for group in groups.values() for record in group], rate))
     _save(figure, path)
@@ -262,7 +266,7 @@ def _stability_finding(records: list[Record], rate: Metric) -> str:
     scored = [record[rate.key] for record in records if record.get(rate.key) is not None]
     runaways, cuts = (sum(bool(record.get(key)) for record in records) for key in ("reached_limit", "is_cut"))
     right = f"{sum(error == 0 for error in scored)} of {len(scored)} samples without an error, " if scored else ""
-    return f"{right}{runaways} of {len(records)} did not end, {cuts} cut"
+    return f"{right}{runaways} of {len(records)} did not end" + (f", {cuts} cut" if scored else "")
 
 
 def draw_differences(metrics: Sequence[Metric], differences: dict[str, dict[str, Estimate]], path: Path) -> None:
