@@ -16,6 +16,7 @@ import pytest
 import torch
 from quick_scorers import FixedASR
 from tiny_models import tiny_codec
+from transformers import AutoModel
 from trust.writers import WRITERS, Writer
 
 from transformers_moss_tts.audio_io import save_audio
@@ -118,6 +119,18 @@ def test_a_killed_training_of_a_codec_goes_on(kills, tmp_path):
     weights = train(tmp_path / "run", max_steps)
     assert all(torch.equal(weights[name], whole[name]) for name in whole)
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == [f"checkpoint-{max_steps}"]
+
+
+def test_a_codec_killed_right_after_a_checkpoint_gets_its_model_still(tmp_path):
+    run = tmp_path / "run"
+    weights = train(run, 2)
+    # As it is where a kill came between the checkpoint and what follows it.
+    shutil.copytree(run / "checkpoint-2", run / "checkpoint-1")
+    shutil.rmtree(run / "model")
+    train(run, 2)
+    assert [path.name for path in run.glob("checkpoint-*")] == ["checkpoint-2"]
+    model = AutoModel.from_pretrained(run / "model")
+    assert all(torch.equal(model.state_dict()[name], weights[name]) for name in weights)
 
 
 @pytest.fixture

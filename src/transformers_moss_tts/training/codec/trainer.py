@@ -450,11 +450,16 @@ class CodecTrainer:
             )
             _remove(target)
             os.replace(scratch, target)
+        self._complete_checkpoint()
+        return target
+
+    def _complete_checkpoint(self) -> None:
+        """What follows a checkpoint: the model of its step, and no more checkpoints than are kept."""
+        if self.accelerator.is_main_process:
             self.accelerator.unwrap_model(self.model).save_pretrained(self._checkpoints_folder() / "model")
             for old in self._checkpoints()[: -self.args.save_total_limit]:
                 _remove(old)
         self.accelerator.wait_for_everyone()
-        return target
 
     def _resume(self) -> None:
         checkpoints = self._checkpoints()
@@ -463,6 +468,8 @@ class CodecTrainer:
         self.accelerator.load_state(str(checkpoints[-1]))
         self.step = json.loads((checkpoints[-1] / "trainer_state.json").read_text())["step"]
         logger.info(f"Going on from step {self.step} ({checkpoints[-1]}).")
+        # The last run may have been killed just before.
+        self._complete_checkpoint()
 
     def _checkpoints_folder(self) -> Path:
         folder = Path(self.args.output_dir)
