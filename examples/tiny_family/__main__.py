@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     pack = stages.add_parser("pack", help="make a folder for a machine with an accelerator, see accelerator.py")
     pack.add_argument("model", type=Path, help="folder of a codec")
     pack.add_argument("target", type=Path, help="new folder")
-    pack.add_argument("--mebibytes", type=int, default=64, help="of all files at most")
+    pack.add_argument("--mebibytes", type=int, default=packing.LIMIT_BYTES // 2**20, help="of all files at most")
     unpack = stages.add_parser("unpack", help="make a codec of what came back")
     unpack.add_argument("returned", type=Path, help="folder that came back")
     unpack.add_argument("model", type=Path, help="folder of the codec that was packed")

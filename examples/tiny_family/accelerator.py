@@ -32,6 +32,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "transformers_moss_tts"
 SHARD_BYTES = 15 * 2**20
 TOLERANCE = 1e-5
 TASKS = ("decoder", "adversarial")
+LATENTS_FILE = "latents.safetensors"
 # What lies above has no phase in the codes: compared with the recording's it would only be kept quiet.
 WAVEFORM_BAND = 600.0
 LOSS_WEIGHTS = {"mel": 15.0, "complex_stft": 0.5, "waveform": 10.0}
@@ -262,7 +263,7 @@ def _module(path: str):
 
 def load_latents(pack: Path, device: torch.device):
     """What the encoder is to compute, if the pack says it."""
-    path = pack / "latents.safetensors"
+    path = pack / LATENTS_FILE
     if not path.exists():
         return None
     from .spectral_latents import SpectralLatents
@@ -278,18 +279,18 @@ class Training:
         self.device = torch.device(args.device)
         self.loss = _module("utils/spectral_loss.py").SpectralLoss(24000, waveform_band=WAVEFORM_BAND).to(self.device)
         codec.quantizer.requires_grad_(False)
-        self.optimizers = [self._optimizer(codec.decoder)]
+        self.optimizers = {"decoder": self._optimizer(codec.decoder)}
         self.latents = load_latents(args.pack, self.device)
         if self.latents is None:
             codec.encoder.requires_grad_(False)
         else:
-            self.optimizers.append(self._optimizer(codec.encoder))
+            self.optimizers["encoder"] = self._optimizer(codec.encoder)
         self.judge = None
         if args.task == "adversarial":
             self.judge = (
                 _module("training/codec/discriminators.py").CodecDiscriminator(width=args.width).to(self.device)
             )
-            self.optimizers.append(self._optimizer(self.judge))
+            self.optimizers["judge"] = self._optimizer(self.judge)
         self.averages = {name: value.detach().clone() for name, value in codec.state_dict().items()}
         self.weights = torch.tensor([len(recording) for recording in recordings], dtype=torch.float)
 
@@ -317,7 +318,7 @@ class Training:
             states = self.codec.encode(crops)
         if self.latents is not None:
             losses["latents"] = (states - self.latents(crops).transpose(1, 2)).pow(2).mean()
-            self._update(self.optimizers[1], self.codec.encoder, losses["latents"])
+            self._update("encoder", losses["latents"])
         return states.detach()
 
     def reconstruct(self, states: torch.Tensor) -> torch.Tensor:
@@ -331,7 +332,7 @@ class Training:
 
     def step(self, number: int, share_done: float) -> dict[str, torch.Tensor]:
         rate = self.args.learning_rate * min(1, (number + 1) / 100) * min(1, max(0.02, 3 * (1 - share_done)))
-        for optimizer in self.optimizers:
+        for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
         crops, learned = self.crops(), {}
@@ -340,7 +341,7 @@ class Training:
         total = sum(weight * losses[name] for name, weight in LOSS_WEIGHTS.items())
         if self.judge is not None:
             total = total + self._judge(crops, decoded, losses)
-        self._update(self.optimizers[0], self.codec.decoder, total)
+        self._update("decoder", total)
         with torch.no_grad():
             share = min(0.999, number / (number + 10))
             for name, value in self.codec.state_dict().items():
@@ -353,7 +354,7 @@ class Training:
         losses["discriminator"] = sum(
             (1 - r[-1].float()).pow(2).mean() + f[-1].float().pow(2).mean() for r, f in zip(real, fake)
         )
-        self._update(self.optimizers[-1], self.judge, losses["discriminator"])
+        self._update("judge", losses["discriminator"])
         self.judge.requires_grad_(False)
         with self._autocast():
             with torch.no_grad():
@@ -364,11 +365,11 @@ class Training:
         pairs = [(a, b) for r, f in zip(real, fake) for a, b in zip(r[:-1], f[:-1])]
         return losses["adversarial"] + 2 * sum((a.float() - b.float()).abs().mean() for a, b in pairs)
 
-    @staticmethod
-    def _update(optimizer: torch.optim.Optimizer, module: nn.Module, loss: torch.Tensor) -> None:
+    def _update(self, name: str, loss: torch.Tensor) -> None:
+        optimizer = self.optimizers[name]
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
         optimizer.step()
 
 

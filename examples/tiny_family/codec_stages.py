@@ -30,7 +30,7 @@ from transformers_moss_tts.training.codec.data import RandomCrops
 from transformers_moss_tts.utils.pitch import pitch_agreement
 from transformers_moss_tts.utils.spectral_loss import SpectralLoss
 
-from .accelerator import LOSS_WEIGHTS, WAVEFORM_BAND
+from .accelerator import LATENTS_FILE, LOSS_WEIGHTS, WAVEFORM_BAND
 from .corpus import RATE, Reader, read_source
 from .metadata import key_of, read_keys
 from .progress import Progress, train_steps
@@ -55,7 +55,6 @@ CODED = tuple({"l": _LEVELS, "w": _WAVE}[part] for part in "llwllwllwllwlwll")
 # Root mean square of the voice that generators speak in without a reference. At the levels of the corpus, which say nothing of the text,
 # they were worse at the same sentences by .1 nats a code.
 LOUDNESS = 0.065
-LATENTS_FILE = "latents.safetensors"
 _CODES_STAY = ("encoder", "quantizer")
 _ENCODER_CROP = 24 * FRAME
 

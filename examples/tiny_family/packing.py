@@ -10,7 +10,7 @@ import torch
 
 from transformers_moss_tts import MossAudioTokenizerModel
 
-from .accelerator import Codec, check_against_package, load_weights, save_weights
+from .accelerator import LATENTS_FILE, Codec, check_against_package, load_weights, save_weights
 from .codec_stages import SOURCES
 from .corpus import RATE
 
@@ -39,7 +39,7 @@ def pack(model_folder: Path, corpus: Path, target: Path, limit: int = LIMIT_BYTE
     model.load_state_dict(load_weights(target))
     model.config.to_json_file(target / "config.json", use_diff=False)
     if latents is not None and latents.exists():
-        shutil.copyfile(latents, target / latents.name)
+        shutil.copyfile(latents, target / LATENTS_FILE)
     draw = np.random.default_rng(0)
     waveform = (0.1 * draw.standard_normal(12 * model.config.downsample_rate)).astype(np.float32)
     with torch.no_grad():

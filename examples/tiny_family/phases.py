@@ -123,22 +123,25 @@ class ClockedPhases(TrainerCallback):
     def __init__(self, phases: list[TrainingPhase], clock: Clock):
         self.phases = phases
         self.clock = clock
+        self.ends = list(accumulate(phase.steps for phase in phases))
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.clock.begin = time.monotonic()
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
-        place = self.clock.share_done() * sum(phase.steps for phase in self.phases)
-        for phase in self.phases:
-            if place <= phase.steps:
-                break
-            place -= phase.steps
-        first, last = phase.learning_rate
+        number, place = _find(self.ends, self.clock.share_done() * self.ends[-1])
+        first, last = self.phases[number].learning_rate
         for group in optimizer.param_groups:
-            group["lr"] = first + (last - first) * min(1.0, place / phase.steps)
+            group["lr"] = first + (last - first) * place / self.phases[number].steps
 
     def on_step_end(self, args, state, control, **kwargs):
         control.should_training_stop = self.clock.share_done() >= 1
+
+
+def _find(ends: list[int], place: float) -> tuple[int, float]:
+    """The phase that a place is in, the last one at the very end, and how far behind its beginning."""
+    phase = min(bisect_right(ends, place), len(ends) - 1)
+    return phase, place - (ends[phase - 1] if phase else 0)
 
 
 def _kind_of(phase: TrainingPhase) -> str:
@@ -191,11 +194,9 @@ class PhasedSamples(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.LongTensor]:
         if self.clock is None:
-            phase = bisect_right(self.ends, index)
-            place = index - (self.ends[phase - 1] if phase else 0)
+            phase, place = _find(self.ends, index)
         else:
-            phase = min(bisect_right(self.ends, self.clock.share_done() * self.ends[-1]), len(self.ends) - 1)
-            place = index
+            phase, place = _find(self.ends, self.clock.share_done() * self.ends[-1])[0], index
         pool, offset = divmod(place, self.batch_size * _BATCHES_A_POOL)
         name, sample = self._pool(phase, pool)[offset]
         return self.samples[phase][name].encode(sample, index)

@@ -138,18 +138,14 @@ def mel_levels(waveforms: torch.Tensor) -> torch.Tensor:
     rise, fall = torch.hann_window(2 * RISE)[:RISE], torch.hann_window(2 * FALL)[FALL:]
     window = torch.cat([rise, fall]).to(waveforms.device)
     pieces = nn.functional.pad(waveforms, (len(window) - PATCH, 0)).unfold(-1, len(window), PATCH)
-    return (
-        20
-        * (torch.fft.rfft(pieces * window, FFT_SIZE).abs() @ _filters().to(waveforms.device))
-        .clamp(min=QUIETEST)
-        .log10()
-    )
+    spectrum = torch.fft.rfft(pieces * window, FFT_SIZE).abs()
+    return 20 * (spectrum @ _filters(waveforms.device)).clamp(min=QUIETEST).log10()
 
 
 @cache
-def _filters() -> torch.Tensor:
+def _filters(device: torch.device) -> torch.Tensor:
     bank = mel_filter_bank(FFT_SIZE // 2 + 1, NUM_BANDS, 0.0, RATE / 2, RATE, "slaney", "slaney")
-    return torch.from_numpy(bank).float()
+    return torch.from_numpy(bank).float().to(device)
 
 
 def whole_frames(recording: np.ndarray) -> torch.Tensor:

@@ -202,7 +202,9 @@ def main() -> None:
     print(f"{len(examples)} examples of {len(set(examples['speaker']))} speakers")
 
     if args.model:
-        model = with_codebooks(AutoModelForTextToWaveform.from_pretrained(args.model, dtype="float32"), n_vq)
+        model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype="float32")
+        if model.config.n_vq != n_vq:
+            model = with_codebooks(model, n_vq)
     else:
         model = AutoModelForTextToWaveform.from_config(processor.model_config)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
