@@ -15,11 +15,14 @@ from transformers import AutoModel, AutoProcessor, pipeline
 from transformers_moss_tts import bundled_model, bundled_models
 from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation import load_scorer
+from transformers_moss_tts.evaluation.measures.signals import mel_rmse
 from transformers_moss_tts.evaluation.scorers.rate import RATE
+from transformers_moss_tts.utils.pitch import pitch_agreement
 
 
 ROOT = Path(__file__).resolve().parents[1]
 CODEC = "moss-audio-tokenizer-tiny"
+RECORDING = ROOT / "examples" / "assets" / "reference.ogg"
 
 
 def test_a_bundled_model_loads_in_float32():
@@ -45,6 +48,23 @@ def test_a_bundled_generator_has_the_promised_shape(name, model_type):
     codec = AutoModel.from_pretrained(bundled_model(CODEC))
     for name, tensor in codec.quantizer.state_dict().items():
         assert torch.equal(processor.audio_tokenizer.quantizer.state_dict()[name], tensor), name
+
+
+def test_the_bundled_codec_keeps_a_long_recording_as_well_as_a_short_one():
+    """Attention that looked back further than the codec had learned lost a fifth of the levels of what came later."""
+    codec = AutoModel.from_pretrained(bundled_model(CODEC)).eval()
+    recording = load_audio(RECORDING, 24000)[: 4 * 24000]
+    with torch.inference_mode():
+        short, long = (
+            codec.decode(codec.encode(torch.from_numpy(waveform)[None]).audio_codes)
+            .audio[0, 0]
+            .numpy()[-len(recording) :]
+            for waveform in (recording, np.tile(recording, 4))
+        )
+    errors = [mel_rmse(recording, decoded, 24000) for decoded in (short, long)]
+    assert errors[1] < 1.05 * errors[0]
+    for decoded in (short, long):
+        assert pitch_agreement(recording, decoded, 24000)["f0_accuracy"] > 0.9
 
 
 def test_a_bundled_adapter_speaks_with_another_voice():

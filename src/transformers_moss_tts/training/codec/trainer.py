@@ -93,7 +93,8 @@ class CodecTrainingArguments:
         output_dir (`str`): folder of checkpoints, samples and logs; a run that finds checkpoints there goes on from the last.
         max_steps (`int`): number of steps of the whole run.
         batch_size (`int`): number of crops a step and process.
-        crop_seconds (`float`): length of a crop; it becomes whole frames.
+        crop_seconds (`float`): length of a crop; it becomes whole frames. A codec that learns from nothing should look back no further:
+            see `causal_transformer_context_duration` of its config.
         learning_rate (`float`): highest learning rate, reached after `warmup_steps` and lowered over the last `decay_steps`.
         adversarial_start (`int`, *optional*): first step with the adversarial losses; none by default.
         discriminator_width (`float`): factor on the widths of the discriminators' layers.
