@@ -31,6 +31,12 @@ from transformers_moss_tts.modules.small_batch_linear import TiedLinear, joined_
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["any processor", "Intel"])
+def processor(request, monkeypatch):
+    """The products of each processor, on this one."""
+    monkeypatch.setattr(small_batch_linear, "is_intel_processor", lambda: request.param)
+
+
 def small_batches(module: nn.Module, batch_size: int):
     return small_batch_linears(module, [module], batch_size)
 

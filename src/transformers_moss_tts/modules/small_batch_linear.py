@@ -26,15 +26,21 @@ from functools import cache
 import torch
 from torch import nn
 
+from ..utils.devices import is_intel_processor
+
 
 # Measured in float32 on two cores with the layers of examples/benchmarks/benchmark_generation.py, in GB/s of weights that no cache
-# holds: one vector 8 to 13 as `nn.functional.linear`, 18 to 31 in blocks; 2 vectors 15 transposed, 12 to 16 prepacked; 4 vectors 11
-# and 13 to 20; 8 vectors 6 to 11 transposed, 7 to 13 as an operation of oneDNN, 12 to 22 prepacked.
+# holds. On an AMD EPYC: one vector 8 to 13 as `nn.functional.linear`, 18 to 31 in blocks; 2 vectors 15 transposed, 12 to 16 prepacked; 4
+# vectors 11 and 13 to 20; 8 vectors 6 to 11 transposed, 7 to 13 as an operation of oneDNN, 12 to 22 prepacked. On an Intel Xeon, whose
+# own library PyTorch calls: one vector 19 to 23 as `nn.functional.linear`, 8 to 11 in blocks; 3 vectors 15 to 20 as that, 9 to 11
+# transposed, 11 to 16 prepacked; 4 vectors 9 to 16 and 11 to 15; 8 vectors 7 to 12 and 8 to 13.
 _MOST_VECTORS = 8
 # Number of vectors up to which the transposed product reads a weight as fast as from the prepacked layout.
 _MOST_VECTORS_UNPACKED = 2
 # Number of vectors up to which the transposed product is the fastest of a weight that is not prepacked.
 _MOST_VECTORS_TRANSPOSED = 4
+# And up to which `nn.functional.linear` is, on a processor of Intel.
+_MOST_VECTORS_ON_INTEL = 3
 _NUM_BLOCKS = 8
 
 # `products` is what the generation that runs in this thread multiplies by.
@@ -74,7 +80,7 @@ def small_batch_linears(model: nn.Module, read_each_step: Iterable[nn.Module], b
     Args:
         model (`nn.Module`): model that generates.
         read_each_step (`Iterable[nn.Module]`): parts of the model whose weights every step reads. For 3 to 8 sequences they are
-            copied to the layout of oneDNN, which takes their memory once more.
+            copied to the layout of oneDNN, which takes their memory once more; on a processor of Intel for 4 to 8.
         batch_size (`int`): number of sequences; above 8 nothing changes.
     """
     layers = [layer for layer in model.modules() if batch_size <= _MOST_VECTORS and _can_be_faster(layer)]
@@ -137,7 +143,7 @@ class _Products:
 
     def __init__(self, layers: Sequence[nn.Module], read_each_step: Iterable[nn.Module], batch_size: int):
         read = {id(weight) for module in read_each_step for weight in module.parameters()}
-        prepacks = _MOST_VECTORS_UNPACKED < batch_size <= _MOST_VECTORS and _has_onednn()
+        prepacks = _most_vectors_unpacked() < batch_size <= _MOST_VECTORS and _has_onednn()
         self.weights: dict[tuple[int, ...], _Weight] = {}
         for weight in (layer.weight for layer in layers):
             self.weights[(id(weight),)] = _Weight([weight], batch_size if prepacks and id(weight) in read else None)
@@ -176,11 +182,13 @@ class _Weight:
 
     def multiply(self, input: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         num_vectors = input.shape[:-1].numel()
-        if num_vectors > _MOST_VECTORS_UNPACKED and self.prepacked_for is not None:
+        if is_intel_processor() and num_vectors <= _MOST_VECTORS_ON_INTEL:
+            return nn.functional.linear(input, self.whole, bias)
+        if num_vectors > _most_vectors_unpacked() and self.prepacked_for is not None:
             if self.packed is None:
                 self.packed = torch.ops.mkldnn._reorder_linear_weight(self.whole, self.prepacked_for)
             return torch.ops.mkldnn._linear_pointwise(input, self.packed, bias, "none", [], "")
-        if num_vectors > _MOST_VECTORS_TRANSPOSED and _has_onednn():
+        if (num_vectors > _MOST_VECTORS_TRANSPOSED or is_intel_processor()) and _has_onednn():
             return torch.ops.mkldnn._linear_pointwise(input, self.whole, bias, "none", [], "")
         if num_vectors == 1:
             output = self._multiply_vector(input.reshape(1, -1))
@@ -263,6 +271,10 @@ def _is_small(input: torch.Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def _most_vectors_unpacked() -> int:
+    return _MOST_VECTORS_ON_INTEL if is_intel_processor() else _MOST_VECTORS_UNPACKED
 
 
 @cache

@@ -14,6 +14,9 @@
 """Devices by name, and how many threads of a CPU a model uses."""
 
 import os
+import platform
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -62,6 +65,13 @@ def use_threads(model: nn.Module, number: int | None = None) -> None:
         torch.set_num_threads(1)
 
 
+@cache
+def is_intel_processor() -> bool:
+    """Whether the processor is one of Intel's."""
+    described = Path("/proc/cpuinfo")
+    return "GenuineIntel" in (described.read_text() if described.exists() else platform.processor())
+
+
 def mark_static(*buffers: torch.Tensor) -> None:
     """
     Tells compiled steps on a GPU that buffers stay where they are: CUDA graphs copy every other input anew and are skipped where one
@@ -72,4 +82,4 @@ def mark_static(*buffers: torch.Tensor) -> None:
             torch._dynamo.mark_static_address(buffer)
 
 
-__all__ = ["find_device", "mark_static", "use_threads"]
+__all__ = ["find_device", "is_intel_processor", "mark_static", "use_threads"]
