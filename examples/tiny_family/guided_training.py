@@ -224,11 +224,11 @@ class GuidedTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         if self.phoneme_head is not None and self.args.should_save:
             folder = Path(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            head = self.accelerator.unwrap_model(self.phoneme_head)
+            head = self.accelerator.unwrap_model(self.phoneme_head, keep_torch_compile=False)
             save_file(head.state_dict(), folder / _HEAD_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.phoneme_head is not None:
-            head = self.accelerator.unwrap_model(self.phoneme_head)
+            head = self.accelerator.unwrap_model(self.phoneme_head, keep_torch_compile=False)
             head.load_state_dict(load_file(Path(resume_from_checkpoint, _HEAD_FILE)))

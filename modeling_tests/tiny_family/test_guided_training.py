@@ -3,6 +3,7 @@
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from tiny_models import GOLDEN_TTS, golden_processor
 from transformers import TrainingArguments
 
@@ -84,7 +85,7 @@ PHONEMES = [{"symbol": symbol, "start": 0.1 * i, "end": 0.1 * i + 0.1} for i, sy
 TEXT = "z one two three q"
 
 
-def guided_trainer(folder, phonemes: bool, max_steps: int) -> GuidedTrainer:
+def guided_trainer(folder, phonemes: bool, max_steps: int, **options) -> GuidedTrainer:
     processor = golden_processor()
     example = {"text": TEXT, "reading": [[0.0, 0.0], [0.9, 1.0]], "phonemes": PHONEMES}
     torch.manual_seed(0)
@@ -106,6 +107,7 @@ def guided_trainer(folder, phonemes: bool, max_steps: int) -> GuidedTrainer:
             logging_steps=1,
             report_to="none",
             use_cpu=True,
+            **options,
         ),
         data_collator=GuidedDataCollator(processor, phoneme_classes=phoneme_classes([PHONEMES]) if phonemes else None),
         train_dataset=TimedSamples(Dataset.from_list(examples), processor, duration_conditioning=(False,)),
@@ -138,6 +140,13 @@ def test_the_phoneme_head_goes_on_where_it_was(tmp_path):
     whole = guided_trainer(tmp_path / "whole", True, max_steps=10)
     whole.train()
     guided_trainer(tmp_path / "parts", True, max_steps=5).train()
+    # A compiled run leaves what one that is not can go on with.
+    compiled = guided_trainer(
+        tmp_path / "compiled", True, max_steps=5, torch_compile=True, torch_compile_backend="eager"
+    )
+    compiled.train()
+    kept = [load_file(tmp_path / run / "checkpoint-5" / "phoneme_head.safetensors") for run in ("compiled", "parts")]
+    assert kept[0].keys() == kept[1].keys()
     parts = guided_trainer(tmp_path / "parts", True, max_steps=10)
     parts.train(resume_from_checkpoint=True)
     for one, other in ((whole.model, parts.model), (whole.phoneme_head, parts.phoneme_head)):
