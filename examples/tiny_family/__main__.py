@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     codes = stages.add_parser("codes", help="write RUN/recorded_codes.parquet for train_tts, after codebooks")
     codes.add_argument("--held-out", type=Path, help="text file of sentences that must not be read")
     codes.add_argument("--codebooks", type=int, default=8, help="codebooks that the generators learn")
+    codes.add_argument("--model", type=Path, help="folder of a finished codec, whose encoder computes the codes")
     teacher = stages.add_parser("teacher", help="train the teacher of the generators, after the codec")
     teacher.add_argument(
         "codec", type=Path, help="folder of the codec, whose encoder and codebooks must not change any more"
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif args.stage == "codebooks":
         print(json.dumps([round(share, 4) for share in codec_stages.make_codebooks(args.run, corpus, args.model)]))
     elif args.stage == "codes":
-        count = codec_stages.write_codes(args.run, corpus, args.held_out, args.codebooks)
+        count = codec_stages.write_codes(args.run, corpus, args.held_out, args.codebooks, args.model)
         print(f"{count} recordings in {args.run / 'recorded_codes.parquet'}")
     elif args.stage == "teacher":
         from . import latent_teacher

@@ -288,16 +288,20 @@ def train_encoder(
 
 
 @torch.no_grad()
-def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int) -> int:
+def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int, finished: Path | None = None) -> int:
     """
     Writes `RUN/recorded_codes.parquet`, from which `train_tts` trains generators: what is read in the corpus with the codes of its
     latents, without held-out sentences; of hibari and its warped voices also when what is said. What the table has already stays. The
-    codebooks of `RUN/codebooks` stay as they are, so that generators need not wait for encoder and decoder.
+    codebooks of `RUN/codebooks` stay as they are, so that generators need not wait for encoder and decoder. Of a `finished` codec it is
+    the codes that its encoder computes, which references will have too.
 
     Returns:
         `int`: number of recordings.
     """
-    model = begin_stage("decoder", run)
+    if finished:
+        model = MossAudioTokenizerModel.from_pretrained(finished, dtype="float32").eval()
+    else:
+        model = begin_stage("decoder", run)
     table, measured = run / "recorded_codes.parquet", read_keys(held_out)
     examples = Dataset.from_parquet(str(table)).to_list() if table.exists() else []
     known = {(example["text"], example["speaker"]) for example in examples}

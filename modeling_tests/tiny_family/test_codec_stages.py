@@ -136,6 +136,17 @@ def test_codes_of_the_corpus_need_the_codebooks_alone(small, monkeypatch):
     decoded = model.quantizer.decode(codes[: len(expected)].t()[:, None])[0].t()
     assert (decoded - expected).pow(2).sum() < 0.3 * expected.pow(2).sum()
 
+    # Those of a finished codec are its encoder's, and need no run that made it.
+    other = small / "other"
+    other.mkdir()
+    arguments = ["--run", str(other), "--corpus", str(small / "corpus"), "codes", "--held-out", str(held_out)]
+    main([*arguments, "--codebooks", "3", "--model", str(small / "codebooks" / "model")])
+    (example,) = Dataset.from_parquet(str(other / "recorded_codes.parquet"), cache_dir=str(small / "cache"))
+    encoded = model.eval().encode(
+        whole_frames(np.pad(recordings[0], (0, -len(recordings[0]) % FRAME)))[None], num_quantizers=3
+    )
+    assert example["codes"] == encoded.audio_codes[:, 0].t().tolist() != codes.tolist()
+
 
 def test_codes_of_what_was_added_to_the_corpus_join_those_that_are_there(small, monkeypatch):
     class FakeReader:
