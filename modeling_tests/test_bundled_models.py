@@ -51,7 +51,7 @@ def test_a_bundled_generator_has_the_promised_shape(name, model_type):
 
 
 def test_the_bundled_codec_keeps_a_long_recording_as_well_as_a_short_one():
-    """Attention that looked back further than the codec had learned lost a fifth of the levels of what came later."""
+    """With attention over 10 seconds, of which the codec had learned 1.92, the last four had a mel error of 5.6 dB, not 3.6."""
     codec = AutoModel.from_pretrained(bundled_model(CODEC)).eval()
     recording = load_audio(RECORDING, 24000)[: 4 * 24000]
     with torch.inference_mode():

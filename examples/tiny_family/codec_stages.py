@@ -48,9 +48,6 @@ ENDS = ((240, 128), (256, 192), (384, 256), (512, LATENT))
 ENCODER = ((192, 3, 2, 384), (256, 4, 1, 512), (256, 4, 2, 512), (256, 4, 2, 512))
 DECODER = ((256, 4, 4, 1024), (256, 4, 2, 512), (256, 4, 2, 512), (256, 4, 3, 512))
 PATCHES = (240, 2, 2, 2)
-# Seconds that attention looks back: those of the longest crops that encoder and decoder learn from. What lies further back than they have
-# ever seen confuses them: with 10 s the mel error 12 s into a recording was 5.6 dB, with these 3.6 as at its beginning.
-CONTEXT_SECONDS = 1.92
 # What each codebook codes, levels or the part of the waveform. The two know nothing of each other: codebooks of both leave 3.6 %
 # of the levels' energy over on held-out voices, these 2.2 %. The first one, of levels, is the one that text tells most of.
 _LEVELS, _WAVE = slice(NUM_WAVE, LATENT), slice(NUM_WAVE)
@@ -59,6 +56,8 @@ CODED = tuple({"l": _LEVELS, "w": _WAVE}[part] for part in "llwllwllwllwlwll")
 # they were worse at the same sentences by .1 nats a code.
 LOUDNESS = 0.065
 _CODES_STAY = ("encoder", "quantizer")
+# The longest crops that the codec learns from, and as far as its attention looks back. What lies further back than it has ever seen
+# confuses it: with 10 s the mel error 12 s into a recording was 5.6 dB, with these 1.92 s 3.6 as at its beginning.
 _ENCODER_CROP = 24 * FRAME
 
 
@@ -82,7 +81,7 @@ def build_config(quantizer_dropout: float = 0.5) -> MossAudioTokenizerConfig:
         decoder_kwargs=decoder[::-1],
         quantizer_kwargs=quantizer,
         quantizer_dropout=quantizer_dropout,
-        causal_transformer_context_duration=CONTEXT_SECONDS,
+        causal_transformer_context_duration=_ENCODER_CROP / RATE,
     )
 
 
@@ -299,7 +298,7 @@ def write_codes(run: Path, corpus: Path, held_out: Path | None, n_vq: int, finis
         `int`: number of recordings.
     """
     if finished:
-        model = MossAudioTokenizerModel.from_pretrained(finished, dtype="float32").eval()
+        model = MossAudioTokenizerModel.from_pretrained(finished, dtype="float32")
     else:
         model = begin_stage("decoder", run)
     table, measured = run / "recorded_codes.parquet", read_keys(held_out)

@@ -182,9 +182,10 @@ class _Weight:
 
     def multiply(self, input: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         num_vectors = input.shape[:-1].numel()
-        if is_intel_processor() and num_vectors <= _MOST_VECTORS_ON_INTEL:
+        most_unpacked = _most_vectors_unpacked()
+        if is_intel_processor() and num_vectors <= most_unpacked:
             return nn.functional.linear(input, self.whole, bias)
-        if num_vectors > _most_vectors_unpacked() and self.prepacked_for is not None:
+        if num_vectors > most_unpacked and self.prepacked_for is not None:
             if self.packed is None:
                 self.packed = torch.ops.mkldnn._reorder_linear_weight(self.whole, self.prepacked_for)
             return torch.ops.mkldnn._linear_pointwise(input, self.packed, bias, "none", [], "")
