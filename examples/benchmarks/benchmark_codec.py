@@ -5,7 +5,7 @@ Measures MossAudioTokenizer: seconds of audio a second and peak memory, by lengt
     python examples/benchmarks/benchmark_codec.py --streams --shape bundled
 
 `--streams` measures what a stream costs: time of decoding in chunks of so many frames over that of decoding at once, alternating in one
-process, as a median over rounds.
+process, as a median over rounds; also compiled, which takes a minute first.
 
 Every case runs in a process of its own, so that its peak memory is its own. `--shape small` is the size of the test
 checkpoint; `--shape bundled` is the codec that comes with the package; `--shape released` has the widths, heads, frame rates and windows of the released codec with a sixth to an
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from own_process import in_own_process, peak_bytes
+from transformers import CompileConfig
 
 from transformers_moss_tts import MossAudioTokenizerConfig, MossAudioTokenizerModel, bundled_model
 
@@ -27,6 +28,7 @@ SMALL_WIDTHS = {768: (32, 2), 1280: (48, 3)}  # released width: small width, hea
 
 
 STREAM_SECONDS, STREAM_ROUNDS = (6.0, 30.0), 7
+COMPILED = CompileConfig(mode=None, options={"cpp_wrapper": True})
 # Seconds of audio that the generator of a ladder makes a second.
 GENERATOR_SPEED = 1.5
 
@@ -95,8 +97,9 @@ def measure_streams(args: argparse.Namespace) -> list[dict]:
     config = model.config
     clock = time.process_time if args.device == "cpu" else time.perf_counter
 
-    def took(codes: torch.Tensor, sizes: list[int]) -> float:
-        cache = None if len(sizes) == 1 else model.init_cache("decoder")
+    def took(codes: torch.Tensor, sizes: list[int], name: str) -> float:
+        compile_config = COMPILED if name.endswith("compiled") else None
+        cache = None if len(sizes) == 1 else model.init_cache("decoder", compile_config=compile_config)
         start = clock()
         for part in codes.split(sizes, dim=-1):
             # Reading a number waits for the device.
@@ -110,12 +113,13 @@ def measure_streams(args: argparse.Namespace) -> list[dict]:
         cases = {str(size): [size] * (num_frames // size) for size in (1, 2, 4, 25)}
         cases = {name: [*sizes, num_frames - sum(sizes)] for name, sizes in cases.items()}
         cases["ladder"] = ladder(num_frames, config.frame_rate)
+        cases |= {f"{name}, compiled": cases[name] for name in ("1", "ladder")}
         cases = {name: [size for size in sizes if size] for name, sizes in cases.items()}
         times: dict[str, list[float]] = {name: [] for name in ("whole", *cases)}
         for number in range(STREAM_ROUNDS + 1):
             # The first round warms up.
             for name, of in times.items():
-                spent = took(codes, cases.get(name, [num_frames]))
+                spent = took(codes, cases.get(name, [num_frames]), name)
                 of.extend([spent] if number else [])
         for name in cases:
             # Whatever else the machine does, a round's ratio compares neighbours in time.

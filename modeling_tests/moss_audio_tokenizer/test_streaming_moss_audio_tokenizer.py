@@ -1,10 +1,13 @@
 """Streams: chunks equal the whole, streams are independent, the model holds no state."""
 
+import copy
+import pickle
 import random
 
 import pytest
 import torch
 from tiny_models import tiny_codec
+from transformers import CompileConfig
 
 
 # The tiny codec's window is 8 frames.
@@ -157,27 +160,53 @@ def test_alone_and_in_a_padded_batch_give_the_same_codes(model):
         torch.testing.assert_close(batch.audio_codes[:, place, :length], single.audio_codes[:, 0, :length])
 
 
-@torch.no_grad()
-def test_compiled_streaming_step(model, codes):
-    expected = all_at_once(model.decode, codes).audio
-    step = torch.compile(model.decode, fullgraph=True, dynamic=False, backend="aot_eager")
+def compiling() -> CompileConfig:
+    """Begins to count graphs."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    cache = model.init_cache("decoder", batch_size=2)
-    audio = [step(part, cache=cache).audio for part in codes.split(1, dim=-1)]
-    assert_close(torch.cat(audio, dim=-1), expected)
+    return CompileConfig(fullgraph=True, dynamic=False, backend="aot_eager", mode=None)
+
+
+@torch.no_grad()
+def test_chunks_of_one_frame_run_compiled(model, codes):
+    expected = all_at_once(model.decode, codes).audio
+    config = compiling()
+    for sizes in ([1, 1, 3, *[1] * (NUM_FRAMES - 5)], [NUM_FRAMES]):
+        cache = model.init_cache("decoder", batch_size=2, compile_config=config)
+        audio = [model.decode(part, cache=cache).audio for part in codes.split(sizes, dim=-1)]
+        assert_close(torch.cat(audio, dim=-1), expected)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    cache = model.init_cache("decoder", batch_size=2, compile_config=config)
+    assert_close(model.decode(codes, cache=cache, chunk_duration=1 / model.config.frame_rate).audio, expected)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 @torch.no_grad()
-def test_compiled_streaming_step_of_the_encoder(model, waves):
+def test_chunks_of_one_frame_are_encoded_compiled(model, waves):
     expected = all_at_once(model.encode, waves).audio_codes
-    step = torch.compile(model.encode, fullgraph=True, dynamic=False, backend="aot_eager")
-    torch._dynamo.reset()
-    cache = model.init_cache("encoder", batch_size=2)
+    cache = model.init_cache("encoder", batch_size=2, compile_config=compiling())
     parts = waves.split(model.config.downsample_rate, dim=-1)
-    codes = [step(part, cache=cache).audio_codes for part in parts]
+    codes = [model.encode(part, cache=cache).audio_codes for part in parts]
     torch.testing.assert_close(torch.cat(codes, dim=-1), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_compiled_codec_has_weights_of_its_own(model, codes, duplicate):
+    config = compiling()
+    first = codes[..., :1]
+    model.decode(first, cache=model.init_cache("decoder", 2, config))
+    other = duplicate(model)
+    for parameter in other.decoder.parameters():
+        parameter.mul_(1.5)
+    expected = other.decode(first, cache=other.init_cache("decoder", 2)).audio
+    assert_close(other.decode(first, cache=other.init_cache("decoder", 2, config)).audio, expected)
+
+
+def test_what_compiles_is_a_config(model):
+    with pytest.raises(TypeError, match="CompileConfig"):
+        model.init_cache("decoder", compile_config=True)
 
 
 def test_long_audio_is_chunked_by_itself_without_gradients(model, codes, waves):

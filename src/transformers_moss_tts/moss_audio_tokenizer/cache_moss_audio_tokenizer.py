@@ -16,6 +16,7 @@
 from typing import Literal
 
 import torch
+from transformers.generation import CompileConfig
 
 from ..utils.checks import check_number
 from ..utils.devices import mark_static
@@ -165,6 +166,8 @@ class MossAudioTokenizerCache:
             Where the model is.
         dtype (`torch.dtype`, *optional*):
             What the model computes in.
+        compile_config ([`~transformers.CompileConfig`], *optional*):
+            Compile the model for chunks of one frame with it.
 
     Attributes:
         num_frames (`torch.LongTensor` of shape `(batch_size,)`): frames that each stream has seen.
@@ -177,12 +180,16 @@ class MossAudioTokenizerCache:
         batch_size: int,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        compile_config: CompileConfig | None = None,
     ):
+        if compile_config is not None and not isinstance(compile_config, CompileConfig):
+            raise TypeError(f"`compile_config` must be a CompileConfig, got {type(compile_config).__name__}.")
         if not isinstance(part, str) or part not in ("encoder", "decoder"):
             raise ValueError(f"`part` must be 'encoder' or 'decoder', got {part!r:.80}.")
         check_number("batch_size", batch_size, 1, _MOST_STREAMS, is_whole=True)
         self.part = part
         self.batch_size = batch_size
+        self.compile_config = compile_config
         self._config = config
         self.layer_shapes = self.expected_layer_shapes(config, part)
         self.num_frames = torch.zeros(batch_size, dtype=torch.long, device=device)

@@ -14,12 +14,14 @@
 """PyTorch MossAudioTokenizer model."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.generation import CompileConfig
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 
@@ -27,6 +29,7 @@ from ..compatibility import takes_past_key_values
 from ..loading.checkpoint import CheckpointMixin
 from ..loading.remote_code import RemoteCodeMixin
 from ..utils.checks import check_number
+from ..utils.compiling import CompiledFunctions
 from .cache_moss_audio_tokenizer import MossAudioTokenizerCache
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .inputs_moss_audio_tokenizer import (
@@ -170,6 +173,7 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
     def __init__(self, config: MossAudioTokenizerConfig):
         super().__init__(config)
         self._compute_dtype: torch.dtype | None = None
+        self._compiled_functions = CompiledFunctions()
         self.encoder = self._build_half("encoder", config.encoder_kwargs, MossAudioTokenizerPatch)
         self.quantizer = MossAudioTokenizerResidualLFQ(config)
         self.decoder = self._build_half("decoder", config.decoder_kwargs, MossAudioTokenizerUnpatch)
@@ -186,12 +190,17 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
             num_layers += kwargs["num_layers"]
         return half
 
-    def init_cache(self, part: str, batch_size: int = 1) -> MossAudioTokenizerCache:
+    def init_cache(
+        self, part: str, batch_size: int = 1, compile_config: CompileConfig | None = None
+    ) -> MossAudioTokenizerCache:
         """
         Returns an empty [`MossAudioTokenizerCache`] for `batch_size` streams through the `"encoder"` or the `"decoder"`,
-        on the device and in the [`~MossAudioTokenizerModel.compute_dtype`] of the model.
+        on the device and in the [`~MossAudioTokenizerModel.compute_dtype`] of the model. With a `compile_config` chunks of one
+        frame run compiled, whose first takes as long as compiling does.
         """
-        return MossAudioTokenizerCache(self.config, part, batch_size, device=self.device, dtype=self.compute_dtype)
+        return MossAudioTokenizerCache(
+            self.config, part, batch_size, device=self.device, dtype=self.compute_dtype, compile_config=compile_config
+        )
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -259,7 +268,8 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[-1] // self.config.downsample_rate)
         if chunk_frames is not None:
             return self._encode_chunks(input_values, lengths, num_quantizers, cache, chunk_frames)
-        return self._encode_frames(input_values, lengths, num_quantizers, cache)
+        encode_frames = self._of_a_chunk(self._encode_frames, cache, input_values.shape[-1] // self.config.downsample_rate)
+        return encode_frames(input_values, lengths, num_quantizers, cache)
 
     @takes_past_key_values
     @can_return_tuple
@@ -298,7 +308,7 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         chunk_frames = self._chunk_frames(chunk_duration, audio_codes.shape[2])
         if chunk_frames is not None:
             return self._decode_chunks(audio_codes, lengths, cache, chunk_frames)
-        return self._decode_frames(audio_codes, lengths, cache)
+        return self._of_a_chunk(self._decode_frames, cache, audio_codes.shape[2])(audio_codes, lengths, cache)
 
     @can_return_tuple
     @auto_docstring
@@ -401,6 +411,12 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
             return MossAudioTokenizerDecoderOutput(audio, frame_lengths, cache)
         return self._run_decoder(self.quantizer.decode(audio_codes), frame_lengths, cache)
 
+    def _of_a_chunk(self, function: Callable, cache: MossAudioTokenizerCache | None, num_frames: int) -> Callable:
+        """A function as a chunk of so many frames runs it: that of one frame is compiled where the stream wants it."""
+        if cache is None or cache.compile_config is None or num_frames != 1:
+            return function
+        return self._compiled_functions.get(function, cache.compile_config)
+
     def _check_cache(self, cache: MossAudioTokenizerCache | None, part: str, batch_size: int) -> None:
         if cache is None:
             return
@@ -422,7 +438,9 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         step = chunk_frames * self.config.downsample_rate
         state = cache or self.init_cache("encoder", input_values.shape[0])
         chunks = [
-            self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, state)
+            self._of_a_chunk(self._encode_frames, state, chunk_frames)(
+                chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, state
+            )
             for start, chunk in _split(input_values, step)
         ]
         return MossAudioTokenizerEncoderOutput(
@@ -441,7 +459,9 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
     ) -> MossAudioTokenizerDecoderOutput:
         state = cache or self.init_cache("decoder", audio_codes.shape[1])
         chunks = [
-            self._decode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), state)
+            self._of_a_chunk(self._decode_frames, state, chunk_frames)(
+                chunk, (lengths - start).clamp(0, chunk.shape[-1]), state
+            )
             for start, chunk in _split(audio_codes, chunk_frames)
         ]
         return MossAudioTokenizerDecoderOutput(

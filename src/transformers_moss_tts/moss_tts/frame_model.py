@@ -25,6 +25,8 @@ from transformers.utils import auto_docstring, can_return_tuple
 from ..compatibility import takes_past_key_values
 from ..modules.packed_linear import keep_rows
 from ..modules.small_batch_linear import TiedLinear
+from ..utils.compiling import CompiledFunctions
+from .configuration_moss_tts import MossTTSConfig
 from .frame_cache import FrameCache, StaticFrameCache
 from .modeling_moss_tts import MossTTSPreTrainedModel
 from .outputs import MossTTSOutputWithPast
@@ -41,7 +43,10 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
 
     # Local position whose output speaks the first codebook. The text decision is always the first position's.
     first_audio_position: int
-    _compiled_steps: tuple[CompileConfig, Callable, Callable] | None = None
+
+    def __init__(self, config: MossTTSConfig, *args, **kwargs):
+        super().__init__(config, *args, **kwargs)
+        self._compiled_functions = CompiledFunctions()
 
     def embed_stream(self, stream: int, tokens: torch.LongTensor) -> torch.Tensor:
         """States of the tokens of a stream (0 is text); zero where there are none."""
@@ -103,13 +108,10 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         positions, one for all codebooks. The scores are compiled for a single sequence alone, of which they are loops of the
         compiler; of more they are products, which it leaves as they are.
         """
-        options = compile_config.to_dict()
-        if self._compiled_steps is None or self._compiled_steps[0] != compile_config:
-            compiled = torch.compile(self.local_step, **options), torch.compile(apply_layers, **options)
-            self._compiled_steps = (compile_config, *compiled)
-        _, local_step, compiled_layers = self._compiled_steps
+        local_step = self._compiled_functions.get(self.local_step, compile_config)
         if batch_size > 1:
             return local_step, self.audio_scores
+        compiled_layers = self._compiled_functions.get(apply_layers, compile_config)
         heads = [layer for codebook in range(self.config.n_vq) for layer in self.audio_head(codebook)]
         keep_rows(*self.modules_of_local_step, *heads)
         return local_step, lambda codebook, states: compiled_layers(self.audio_head(codebook), states)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.generation import StoppingCriteria
+from transformers.generation import CompileConfig, StoppingCriteria
 
 from transformers_moss_tts import MossTTSFrameStreamer, MossTTSGenerateOutput
 
@@ -173,6 +173,7 @@ class PassageDecoder(MossTTSFrameStreamer):
         watch ([`Watch`]): what looks at the frames.
         emit (`Callable`): takes each chunk of audio, `(channels, samples)` in float32.
         num_wanted (`Callable`): returns the number of frames that the next chunk waits for.
+        compile_config ([`~transformers.CompileConfig`], *optional*): compiles the codec for chunks of one frame.
 
     Attributes:
         codes (`list[torch.LongTensor]`): codes of the chunks that were emitted, `(frames, n_vq)`.
@@ -185,10 +186,11 @@ class PassageDecoder(MossTTSFrameStreamer):
         watch: Watch,
         emit: Callable[[np.ndarray], None],
         num_wanted: Callable[[], int],
+        compile_config: CompileConfig | None = None,
     ):
         super().__init__(model.config, skip_prompt=False)
         self.codec = processor.audio_tokenizer
-        self.cache = self.codec.init_cache("decoder")
+        self.cache = self.codec.init_cache("decoder", compile_config=compile_config)
         self.watch, self.emit, self.num_wanted = watch, emit, num_wanted
         self.counts_prompt = False
         self.codes: list[torch.LongTensor] = []

@@ -76,7 +76,8 @@ def stream_speech(
         return_tensors (`str`, *optional*, defaults to `"np"`):
             `"np"` for arrays, `"pt"` for tensors on the CPU.
         generate_kwargs (`dict`, *optional*):
-            Further arguments of `generate`, such as `max_new_tokens`.
+            Further arguments of `generate`, such as `max_new_tokens`. With a `compile_config` the codec is compiled too, for chunks
+            of one frame.
         fields:
             Further arguments of the processor's call, such as `reference` and `language`.
 
@@ -289,8 +290,9 @@ class _Speaker:
     def _speak(self, passage: Passage, number: int) -> PassageDecoder:
         """What was said of a passage."""
         watch = passage.watch(self.guards, self.processor.frame_rate)
-        decoder = PassageDecoder(self.model, self.processor, watch, self._emit, self._num_wanted)
         options = dict(self.generate_kwargs)
+        compile_config = None if options.get("disable_compile") else options.get("compile_config")
+        decoder = PassageDecoder(self.model, self.processor, watch, self._emit, self._num_wanted, compile_config)
         if self.seed is not None:
             options["seed"] = derive_seed(self.seed, number)
         generate_passage(self.model, passage, decoder, options, lambda: self.is_closed)
