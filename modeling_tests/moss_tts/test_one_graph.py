@@ -1,10 +1,12 @@
 """A step of generation, backbone and sampling of all streams, is one graph without a read by the host."""
 
+import pickle
+
 import pytest
 import torch
 from host_reads import CountHostReads
 from tiny_models import tiny_local, tiny_local_v1, tiny_nano, tiny_prompts, tiny_tts
-from transformers import StaticCache
+from transformers import CompileConfig, StaticCache
 
 from transformers_moss_tts.compatibility import CACHE_NAME
 
@@ -63,3 +65,18 @@ def test_the_host_reads_nothing_of_a_step(model):
     with CountHostReads() as reads:
         run(step, first)
     assert reads.count == 0
+
+
+@torch.no_grad()
+def test_a_copy_of_a_compiled_model_has_weights_of_its_own(model):
+    options = tiny_prompts(model.config, 9) | GREEDY | {"max_new_tokens": 5, "cache_implementation": "static"}
+    compiled = options | {"compile_config": CompileConfig(backend="eager", mode=None)}
+    torch._dynamo.reset()
+    said = model.generate(**compiled)
+    # What is copied is also what is pickled.
+    other = pickle.loads(pickle.dumps(model))
+    for parameter in other.parameters():
+        parameter.mul_(-1.5)
+    expected = other.generate(**options)
+    assert not torch.equal(expected, said)
+    assert torch.equal(other.generate(**compiled), expected)

@@ -268,7 +268,9 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[-1] // self.config.downsample_rate)
         if chunk_frames is not None:
             return self._encode_chunks(input_values, lengths, num_quantizers, cache, chunk_frames)
-        encode_frames = self._of_a_chunk(self._encode_frames, cache, input_values.shape[-1] // self.config.downsample_rate)
+        encode_frames = self._of_a_chunk(
+            self._encode_frames, cache, input_values.shape[-1] // self.config.downsample_rate
+        )
         return encode_frames(input_values, lengths, num_quantizers, cache)
 
     @takes_past_key_values

@@ -32,6 +32,8 @@ from .outputs import MossTTSOutputWithPast
 
 # Label that no loss looks at.
 _IGNORED = -100
+# Attributes of `PreTrainedModel.get_compiled_call`.
+_COMPILED = ("_compiled_call", "_last_compile_config")
 
 
 class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
@@ -59,6 +61,10 @@ class MossTTSPreTrainedModel(RemoteCodeMixin, CheckpointMixin, PreTrainedModel):
         # Parameters of generation may stand in a config.json, as in old ones of transformers.
         check_whole_numbers(vars(config))
         super().__init__(config, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What transformers compiled is a method of this object: a copy would run its weights, and a pickle cannot hold it.
+        return {name: value for name, value in super().__getstate__().items() if name not in _COMPILED}
 
     @property
     def backbone(self) -> Qwen3Model:

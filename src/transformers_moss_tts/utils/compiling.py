@@ -11,7 +11,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Devices by name, and how many threads of a CPU a model uses."""
 """Compiled functions of a model."""
 
 from collections.abc import Callable
