@@ -1,0 +1,313 @@
+"""
+Preferences of a recognizer: a generator says sentences several times, and learns to speak as it did where it was understood.
+
+    python -m examples.tiny_family.preferences sample RUN/recorded_codes.parquet --model MODEL --output RUN/takes.jsonl
+    python -m examples.tiny_family.preferences train RUN/takes.jsonl --model MODEL --output RUN/preferred
+
+`sample` says sentences of the corpus's kind (none of `--held-out`) with voices of the table, half of them with a length that is asked for,
+and scores each take; started again it goes on. `train` takes the best and the worst takes of a prompt for direct preference optimization
+(arXiv 2305.18290).
+"""
+
+import argparse
+import json
+import math
+import random
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import soxr
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import AutoModelForTextToWaveform, AutoProcessor, Trainer, TrainingArguments, set_seed
+
+import transformers_moss_tts  # noqa: F401  (registers the models)
+from transformers_moss_tts.evaluation.scorers import RATE, load_scorer
+from transformers_moss_tts.training import MossTTSDataCollator, encode_sample
+
+from .codec_stages import be_modest
+from .corpus import read_sentences
+
+
+TAKES, PROMPTS = 4, 6  # takes of a prompt, prompts of a batch
+PACES = (0.75, 1.25)  # lengths that are asked for, of what the table needs for as many characters
+REFERENCE_FRAMES = (20, 90)
+# What a difference of 1 in the share of wrong characters weighs, in the similarity, and in the logarithm of the length.
+SIMILARITY, LENGTH = 0.5, 0.5
+LEAST_GAP, MOST_ERRORS = 0.06, 0.35  # between the takes of a pair, and of a take that is preferred
+
+
+def characters(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"[^a-z' ]", " ", text.lower())).strip()
+
+
+class Prompts:
+    """
+    What is said: prompt `n` follows from the seed and `n` alone.
+
+    Args:
+        table (`Dataset`): `text`, `speaker` and `codes`.
+        sentences (`list[str]`): what is said.
+        n_vq (`int`): codebooks of references.
+        plain_share (`float`): share of prompts without a reference.
+        seed (`int`): of the draws.
+    """
+
+    def __init__(self, table: Dataset, sentences: list[str], n_vq: int, plain_share: float, seed: int):
+        self.sentences, self.n_vq, self.plain_share, self.seed = sentences, n_vq, plain_share, seed
+        self.references: dict[str, list] = defaultdict(list)
+        frames = 0
+        for example in table:
+            frames += len(example["codes"])
+            if REFERENCE_FRAMES[0] <= len(example["codes"]) <= REFERENCE_FRAMES[1]:
+                self.references[example["speaker"]].append(example["codes"])
+        self.speakers = sorted(self.references)
+        self.pace = frames / sum(map(len, table["text"]))
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        draw = random.Random(f"{self.seed} {number}")
+        text = draw.choice(self.sentences)
+        prompt = {"prompt": f"{self.seed} {number}", "text": text, "speaker": None, "reference": None, "tokens": None}
+        if draw.random() >= self.plain_share:
+            prompt["speaker"] = draw.choice(self.speakers)
+            reference = draw.choice(self.references[prompt["speaker"]])
+            prompt["reference"] = [frame[: self.n_vq] for frame in reference]
+        if draw.random() < 0.5:
+            prompt["tokens"] = max(1, round(self.pace * len(text) * draw.uniform(*PACES)))
+        return prompt
+
+
+class Judge:
+    """Share of wrong characters of a take, and its similarity to the reference."""
+
+    def __init__(self, codec):
+        self.recognizer = load_scorer("asr", "whisper-base-short")
+        self.encoder = load_scorer("speaker", "resemblyzer")
+        self.codec = codec
+
+    def embed_reference(self, codes: list[list[int]]) -> np.ndarray:
+        with torch.inference_mode():
+            return self.encoder.embed(self._resampled(self.codec.decode(torch.tensor(codes).T[:, None]).audio[0, 0]))
+
+    def score(self, take: Mapping[str, Any], waveform: torch.Tensor, voice: np.ndarray | None) -> dict[str, float]:
+        waveform = self._resampled(waveform)
+        heard = characters(self.recognizer.transcribe(waveform, "en"))
+        scores = {"error": round(jiwer.cer(characters(take["text"]), heard), 4)}
+        if voice is not None:
+            scores["similarity"] = round(float(self.encoder.embed(waveform) @ voice), 4)
+        return scores
+
+    def _resampled(self, waveform: torch.Tensor) -> np.ndarray:
+        samples = waveform.float().numpy().reshape(-1)
+        return soxr.resample(samples, self.codec.config.sampling_rate, RATE).astype(np.float32)
+
+
+@torch.inference_mode()
+def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: dict) -> Iterator[tuple[dict, Any]]:
+    """Each prompt several times, as takes with `codes` and `is_over`, and their waveforms."""
+    prompts = [prompt for prompt in prompts for _ in range(TAKES)]
+    messages = [
+        processor.build_user_message(
+            text=prompt["text"],
+            reference=prompt["reference"] and [torch.tensor(prompt["reference"])],
+            language="English",
+            tokens=prompt["tokens"],
+        )
+        for prompt in prompts
+    ]
+    inputs = processor(conversations=[[message] for message in messages], mode="generation")
+    outputs = model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
+    said = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
+    is_over = (said == model.config.audio_end_token_id).any(1).tolist()
+    for prompt, codes, ended, waveform in zip(prompts, outputs.audio_codes, is_over, processor.decode(outputs)):
+        yield prompt | {"codes": codes.tolist(), "is_over": ended}, waveform
+
+
+def sample(args: argparse.Namespace) -> None:
+    be_modest()
+    processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+    model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype="float32").eval()
+    n_vq = model.config.n_vq
+    table = Dataset.from_parquet([str(path) for path in args.tables])
+    prompts = Prompts(table, read_sentences(args.held_out), n_vq, args.plain_share, args.seed)
+    judge = Judge(processor.audio_tokenizer)
+    options = {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.exists() else []
+    number = len(lines) // TAKES
+    end = time.monotonic() + 60 * args.minutes
+    with open(args.output, "a", encoding="utf-8") as takes:
+        while time.monotonic() < end:
+            batch = [prompts[number + place] for place in range(PROMPTS)]
+            written = []
+            for take, waveform in speak(model, processor, batch, number, options):
+                if take["is_over"] and take["codes"]:
+                    voice = take["reference"] and judge.embed_reference(take["reference"])
+                    take |= judge.score(take, waveform, voice)
+                written.append(json.dumps(take) + "\n")
+            takes.write("".join(written))
+            takes.flush()
+            number += PROMPTS
+            print(f"{number} prompts", flush=True)
+
+
+def worth(take: Mapping[str, Any]) -> float:
+    """How good a take is: understood, in the voice of the reference, as long as was asked for."""
+    if "error" not in take:
+        return -math.inf
+    value = SIMILARITY * take.get("similarity", 0.0) - take["error"]
+    if take["tokens"]:
+        value -= LENGTH * abs(math.log(len(take["codes"]) / take["tokens"]))
+    return value
+
+
+def choose_pairs(takes: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Of each prompt the best take beside the worst one, and the second best beside the second worst, where they differ enough."""
+    by_prompt: dict[str, list] = defaultdict(list)
+    for take in takes:
+        if take["codes"]:
+            by_prompt[take["prompt"]].append(take)
+    pairs = []
+    for group in by_prompt.values():
+        group.sort(key=worth)
+        for place in range(min(2, len(group) // 2)):
+            chosen, rejected = group[-1 - place], group[place]
+            if worth(chosen) - worth(rejected) >= LEAST_GAP and chosen["error"] <= MOST_ERRORS:
+                pairs.append((chosen, rejected))
+    return pairs
+
+
+def log_probabilities(model: nn.Module, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the labels of each sample of a batch, `(batch_size,)`: the sum of their logarithms over all streams, and their number."""
+    outputs, labels = model(**batch), batch["labels"]
+    config, entropy = model.config, nn.functional.cross_entropy
+    audio = labels[..., 1:].masked_fill(labels[..., 1:] == config.audio_pad_code, -100)
+    text_loss = entropy(outputs.logits.float().transpose(1, 2), model.text_targets(labels[..., 0]), reduction="none")
+    audio_loss = entropy(outputs.audio_logits.float().movedim(-1, 1), audio, reduction="none")
+    number = (labels[..., 0] != -100).sum(1) + (audio != -100).sum((1, 2))
+    return -(text_loss.sum(1) + audio_loss.sum((1, 2))), number
+
+
+class PreferenceCollator(MossTTSDataCollator):
+    """Batches of pairs: all that is chosen, then all that is rejected, and what the model gave them at first as `before`."""
+
+    def __call__(self, examples: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = super().__call__([example[name] for name in ("chosen", "rejected") for example in examples])
+        if "before" in examples[0]:
+            batch["before"] = torch.tensor([example["before"] for example in examples]).T
+        return batch
+
+
+class PreferenceTrainer(Trainer):
+    """
+    [`~transformers.Trainer`] with the loss of direct preference optimization (arXiv 2305.18290), beside that of what is chosen.
+
+    Args:
+        beta (`float`): how soon a difference to the model at first counts as learned.
+        anchor (`float`): weight of the mean loss of what is chosen.
+    """
+
+    def __init__(self, *args, beta: float, anchor: float, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.beta, self.anchor = beta, anchor
+        # The loss is the mean over pairs, and no sum over labels.
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch=None):
+        before = inputs.pop("before")
+        now, number = log_probabilities(model, inputs)
+        chosen, rejected = (now.view(2, -1) - before).unbind()
+        loss = -nn.functional.logsigmoid(self.beta * (chosen - rejected)).mean()
+        loss = loss - self.anchor * (now / number)[: len(chosen)].mean()
+        return (loss, {}) if return_outputs else loss
+
+
+def encode_take(processor, take: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return encode_sample(processor, take | {"codes": np.asarray(take["codes"]), "language": "English"})
+
+
+def train(args: argparse.Namespace) -> None:
+    be_modest()
+    set_seed(args.seed)
+    processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
+    model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype="float32")
+    takes = (json.loads(line) for path in args.takes for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = [
+        {"chosen": encode_take(processor, chosen), "rejected": encode_take(processor, rejected)}
+        for chosen, rejected in choose_pairs(takes)
+    ]
+    print(f"{len(pairs)} pairs", flush=True)
+    # Batches of similar lengths, in a random order.
+    pairs.sort(key=lambda pair: max(len(sample["labels"]) for sample in pair.values()))
+    batches = [pairs[start : start + args.batch_size] for start in range(0, len(pairs), args.batch_size)]
+    collator = PreferenceCollator(processor)
+    for batch in batches:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            before, _ = log_probabilities(model.eval(), collator(batch))
+        for pair, values in zip(batch, before.view(2, -1).T.tolist()):
+            pair["before"] = values
+    random.Random(args.seed).shuffle(batches)
+    trainer = PreferenceTrainer(
+        model,
+        TrainingArguments(
+            output_dir=str(args.output),
+            per_device_train_batch_size=args.batch_size,
+            train_sampling_strategy="sequential",
+            remove_unused_columns=False,
+            bf16=args.bf16,
+            num_train_epochs=args.epochs,
+            learning_rate=args.learning_rate,
+            warmup_steps=10,
+            lr_scheduler_type="linear",
+            adam_beta2=0.98,
+            logging_steps=10,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+        ),
+        beta=args.beta,
+        anchor=args.anchor,
+        data_collator=collator,
+        train_dataset=[pair for batch in batches for pair in batch],
+        processing_class=processor,
+    )
+    trainer.train()
+    trainer.save_model(str(args.output))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = parser.add_subparsers(dest="stage", required=True)
+    sampling = stages.add_parser("sample", help="say sentences and score them")
+    sampling.add_argument("tables", nargs="+", type=Path, help="parquet files of the stage codes")
+    sampling.add_argument("--held-out", type=Path, help="text file of sentences that must not be said")
+    sampling.add_argument("--minutes", type=float, default=60.0)
+    sampling.add_argument("--plain-share", type=float, default=0.1, help="share of prompts without a reference")
+    sampling.add_argument("--temperature", type=float, default=0.3)
+    sampling.add_argument("--max-new-tokens", type=int, default=200)
+    training = stages.add_parser("train", help="learn from what was scored")
+    training.add_argument("takes", nargs="+", type=Path)
+    training.add_argument("--batch-size", type=int, default=12, help="pairs a step")
+    training.add_argument("--epochs", type=float, default=1.0)
+    training.add_argument("--learning-rate", type=float, default=5e-5)
+    training.add_argument("--beta", type=float, default=0.1)
+    training.add_argument("--anchor", type=float, default=0.1)
+    training.add_argument("--bf16", action="store_true")
+    for stage in (sampling, training):
+        stage.add_argument("--model", type=Path, required=True)
+        stage.add_argument("--codec", type=Path, default=Path("model_cards/moss-audio-tokenizer-tiny"))
+        stage.add_argument("--output", type=Path, required=True)
+        stage.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    {"sample": sample, "train": train}[args.stage](args)
+
+
+if __name__ == "__main__":
+    main()
