@@ -27,8 +27,10 @@ from .rate import RATE
 
 _WHISPER_WINDOW = 30.0  # seconds that Whisper hears at once
 _WHISPER_FRAME = RATE // 50  # samples of a frame of its encoder
-# With less silence after the speech it mishears more: of 96 generations 53 instead of 43 % of the words with one second.
+# With less silence after the speech it mishears more. Of 100 generations of a few seconds 18 % of the characters are wrong with four seconds
+# of it, 15 in a window of ten seconds, 14 in one of 30.
 _SILENCE = 4.0
+_LEAST_WINDOW = 10.0
 _MOST_TOKENS = 120
 
 
@@ -88,8 +90,8 @@ class OfflineWhisper:
 
 class ShortWindowWhisper(OfflineWhisper):
     """
-    The same Whisper on windows hardly longer than the speech, instead of 30 seconds: several times faster on short sentences, and
-    not quite as exact. For choosing among many recordings, and for comparing what they say; scores are the other's.
+    The same Whisper on windows of ten seconds, or hardly longer than the speech, instead of 30: several times faster on short sentences,
+    and not quite as exact. For choosing among many recordings, and for comparing what they say; scores are the other's.
     """
 
     description = "Whisper base, 8 bit, short windows (CTranslate2)"
@@ -129,7 +131,8 @@ class ShortWindowWhisper(OfflineWhisper):
                 f"The recording lasts {len(waveform) / RATE:.1f} seconds, and may last {_WHISPER_WINDOW - _SILENCE:.0f} here: cut it, "
                 "or let 'whisper-base' hear it."
             )
-        frames = -(-len(waveform) // _WHISPER_FRAME) + round(_SILENCE * RATE / _WHISPER_FRAME)
+        samples = max(len(waveform) + round(_SILENCE * RATE), round(_LEAST_WINDOW * RATE))
+        frames = -(-samples // _WHISPER_FRAME)
         padded = np.pad(waveform, (0, frames * _WHISPER_FRAME - len(waveform)))
         # One frame of the encoder is two of mel, of which there is one too many.
         return self.model.encode(self.model.feature_extractor(padded, padding=0)[:, : 2 * frames])
