@@ -51,7 +51,9 @@ def test_pairs_are_the_best_and_the_worst_of_a_prompt():
     pairs = preferences.choose_pairs([poor, endless, understood, fair])
     assert pairs == [(understood, endless), (fair, poor)]
     # Alike, nothing good among them, and one alone.
-    assert preferences.choose_pairs([take("b", 0.1), take("b", 0.12), take("c", 0.5), take("c", 0.9), take("d", 0)]) == []
+    assert (
+        preferences.choose_pairs([take("b", 0.1), take("b", 0.12), take("c", 0.5), take("c", 0.9), take("d", 0)]) == []
+    )
     short, right = take("e", 0.0, tokens=20), take("e", 0.0, tokens=20, frames=19)
     assert preferences.choose_pairs([short, right]) == [(right, short)]
     like, unlike = take("f", 0.0, similarity=0.8), take("f", 0.0, similarity=0.6)
