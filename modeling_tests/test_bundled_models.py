@@ -72,15 +72,17 @@ def test_a_bundled_adapter_speaks_with_another_voice():
     adapter = bundled_model("moss-tts-local-tiny-bm-george")
     voice = encoder.embed(load_audio(Path(adapter, "voice.ogg"), RATE))
     speak = pipeline("text-to-speech", model=bundled_model())
+    sentences = ["The birds sing in the morning.", "We were late for the train.", "She has lived here for years."]
 
     def similarity() -> float:
-        options = {"audio_temperature": 0.0, "max_new_tokens": 100}
-        speech = speak("The birds sing in the morning.", generate_kwargs=options)
-        return float(np.dot(voice, encoder.embed(load_audio(speech, RATE))))
+        options = [{"seed": seed, "max_new_tokens": 100} for seed in (0, 1)]
+        said = [speak(text, generate_kwargs=given) for text in sentences for given in options]
+        return float(np.mean([voice @ encoder.embed(load_audio(speech, RATE)) for speech in said]))
 
     plain = similarity()
     speak.model = PeftModel.from_pretrained(speak.model, adapter)
-    assert similarity() > plain + 0.1
+    # Of 40 sentences it is 0.2.
+    assert similarity() > plain + 0.05
 
 
 def test_unknown_models_are_named():
