@@ -72,17 +72,23 @@ def test_a_bundled_adapter_speaks_with_another_voice():
     adapter = bundled_model("moss-tts-local-tiny-bm-george")
     voice = encoder.embed(load_audio(Path(adapter, "voice.ogg"), RATE))
     speak = pipeline("text-to-speech", model=bundled_model())
-    sentences = ["The birds sing in the morning.", "We were late for the train.", "She has lived here for years."]
+    sentences = [
+        "She read the letter to her friend in the garden before the others came home.",
+        "Counter conditioning lies behind many of the procedures used in behavior therapy.",
+        "The dollar coin has never been popular in the United States.",
+        "We were expecting a visit from our relatives.",
+        "You should have read the small print on your policy.",
+        "He found his niche in the academic world.",
+    ]
 
     def similarity() -> float:
-        options = [{"seed": seed, "max_new_tokens": 100} for seed in (0, 1)]
-        said = [speak(text, generate_kwargs=given) for text in sentences for given in options]
+        said = [speak(text, generate_kwargs={"seed": 0, "max_new_tokens": 120}) for text in sentences]
         return float(np.mean([voice @ encoder.embed(load_audio(speech, RATE)) for speech in said]))
 
     plain = similarity()
     speak.model = PeftModel.from_pretrained(speak.model, adapter)
     # Of 40 sentences it is 0.2.
-    assert similarity() > plain + 0.05
+    assert similarity() > plain + 0.1
 
 
 def test_unknown_models_are_named():
