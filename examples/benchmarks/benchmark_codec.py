@@ -97,8 +97,7 @@ def measure_streams(args: argparse.Namespace) -> list[dict]:
     config = model.config
     clock = time.process_time if args.device == "cpu" else time.perf_counter
 
-    def took(codes: torch.Tensor, sizes: list[int], name: str) -> float:
-        compile_config = COMPILED if name.endswith("compiled") else None
+    def took(codes: torch.Tensor, sizes: list[int], compile_config: CompileConfig | None) -> float:
         cache = None if len(sizes) == 1 else model.init_cache("decoder", compile_config=compile_config)
         start = clock()
         for part in codes.split(sizes, dim=-1):
@@ -110,18 +109,18 @@ def measure_streams(args: argparse.Namespace) -> list[dict]:
     for seconds in STREAM_SECONDS:
         num_frames = round(seconds * config.frame_rate)
         codes = torch.randint(0, config.codebook_size, (config.num_quantizers, 1, num_frames), device=args.device)
-        cases = {str(size): [size] * (num_frames // size) for size in (1, 2, 4, 25)}
-        cases = {name: [*sizes, num_frames - sum(sizes)] for name, sizes in cases.items()}
-        cases["ladder"] = ladder(num_frames, config.frame_rate)
-        cases |= {f"{name}, compiled": cases[name] for name in ("1", "ladder")}
-        cases = {name: [size for size in sizes if size] for name, sizes in cases.items()}
-        times: dict[str, list[float]] = {name: [] for name in ("whole", *cases)}
+        sizes = {str(size): [size] * (num_frames // size) for size in (1, 2, 4, 25)}
+        sizes = {name: [size for size in [*each, num_frames - sum(each)] if size] for name, each in sizes.items()}
+        sizes["ladder"] = ladder(num_frames, config.frame_rate)
+        cases = {"whole": ([num_frames], None)} | {name: (each, None) for name, each in sizes.items()}
+        cases |= {f"{name}, compiled": (sizes[name], COMPILED) for name in ("1", "ladder")}
+        times: dict[str, list[float]] = {name: [] for name in cases}
         for number in range(STREAM_ROUNDS + 1):
             # The first round warms up.
             for name, of in times.items():
-                spent = took(codes, cases.get(name, [num_frames]), name)
+                spent = took(codes, *cases[name])
                 of.extend([spent] if number else [])
-        for name in cases:
+        for name in list(cases)[1:]:
             # Whatever else the machine does, a round's ratio compares neighbours in time.
             ratio = sorted(chunked / whole for chunked, whole in zip(times[name], times["whole"]))
             results.append(

@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import random
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,18 +21,19 @@ from typing import Any
 
 import jiwer
 import numpy as np
-import soxr
 import torch
 from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForTextToWaveform, AutoProcessor, Trainer, TrainingArguments, set_seed
 
 import transformers_moss_tts  # noqa: F401  (registers the models)
+from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation.scorers import RATE, load_scorer
 from transformers_moss_tts.training import MossTTSDataCollator, encode_sample
 
 from .codec_stages import be_modest
 from .corpus import read_sentences
+from .metadata import key_of
 
 
 TAKES, PROMPTS = 4, 6  # takes of a prompt, prompts of a batch
@@ -42,10 +42,6 @@ REFERENCE_FRAMES = (20, 90)
 # What a difference of 1 in the share of wrong characters weighs, in the similarity, and in the logarithm of the length.
 SIMILARITY, LENGTH = 0.5, 0.5
 LEAST_GAP, MOST_ERRORS = 0.06, 0.35  # between the takes of a pair, and of a take that is preferred
-
-
-def characters(text: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"[^a-z' ]", " ", text.lower())).strip()
 
 
 class Prompts:
@@ -94,20 +90,19 @@ class Judge:
 
     def embed_reference(self, codes: list[list[int]]) -> np.ndarray:
         with torch.inference_mode():
-            return self.encoder.embed(self._resampled(self.codec.decode(torch.tensor(codes).T[:, None]).audio[0, 0]))
+            return self.encoder.embed(self._at_rate(self.codec.decode(torch.tensor(codes).T).audio[0]))
 
     def score(self, take: Mapping[str, Any], waveform: torch.Tensor, voice: np.ndarray | None) -> dict[str, float]:
-        waveform = self._resampled(waveform)
-        heard = characters(self.recognizer.transcribe(waveform, "en"))
+        waveform = self._at_rate(waveform)
+        error = jiwer.cer(key_of(take["text"]), key_of(self.recognizer.transcribe(waveform, "en")))
         # A recognizer that loops is wrong once.
-        scores = {"error": round(min(1.0, jiwer.cer(characters(take["text"]), heard)), 4)}
+        scores = {"error": round(min(1.0, error), 4)}
         if voice is not None:
             scores["similarity"] = round(float(self.encoder.embed(waveform) @ voice), 4)
         return scores
 
-    def _resampled(self, waveform: torch.Tensor) -> np.ndarray:
-        samples = waveform.float().numpy().reshape(-1)
-        return soxr.resample(samples, self.codec.config.sampling_rate, RATE).astype(np.float32)
+    def _at_rate(self, waveform: torch.Tensor) -> np.ndarray:
+        return load_audio(waveform, RATE, array_sampling_rate=self.codec.config.sampling_rate)
 
 
 @torch.inference_mode()
@@ -125,8 +120,7 @@ def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: d
     ]
     inputs = processor(conversations=[[message] for message in messages], mode="generation")
     outputs = model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
-    said = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
-    is_over = (said == model.config.audio_end_token_id).any(1).tolist()
+    is_over = (~outputs.reached_limit).tolist()
     for prompt, codes, ended, waveform in zip(prompts, outputs.audio_codes, is_over, processor.decode(outputs)):
         yield prompt | {"codes": codes.tolist(), "is_over": ended}, waveform
 
@@ -147,11 +141,13 @@ def sample(args: argparse.Namespace) -> None:
     with open(args.output, "a", encoding="utf-8") as takes:
         while time.monotonic() < end:
             batch = [prompts[number + place] for place in range(PROMPTS)]
+            voices = {
+                prompt["prompt"]: judge.embed_reference(prompt["reference"]) for prompt in batch if prompt["reference"]
+            }
             written = []
             for take, waveform in speak(model, processor, batch, number, options):
                 if take["is_over"] and take["codes"]:
-                    voice = take["reference"] and judge.embed_reference(take["reference"])
-                    take |= judge.score(take, waveform, voice)
+                    take |= judge.score(take, waveform, voices.get(take["prompt"]))
                 written.append(json.dumps(take) + "\n")
             takes.write("".join(written))
             takes.flush()
@@ -187,13 +183,11 @@ def choose_pairs(takes: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, 
 
 def log_probabilities(model: nn.Module, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Of the labels of each sample of a batch, `(batch_size,)`: the sum of their logarithms over all streams, and their number."""
-    outputs, labels = model(**batch), batch["labels"]
-    config, entropy = model.config, nn.functional.cross_entropy
-    audio = labels[..., 1:].masked_fill(labels[..., 1:] == config.audio_pad_code, -100)
-    text_loss = entropy(outputs.logits.float().transpose(1, 2), model.text_targets(labels[..., 0]), reduction="none")
-    audio_loss = entropy(outputs.audio_logits.float().movedim(-1, 1), audio, reduction="none")
-    number = (labels[..., 0] != -100).sum(1) + (audio != -100).sum((1, 2))
-    return -(text_loss.sum(1) + audio_loss.sum((1, 2))), number
+    outputs = model(**batch)
+    samples = zip(*(part.split(1) for part in (outputs.logits, outputs.audio_logits, batch["labels"])))
+    means, numbers = zip(*(model.loss_of(*sample)[1:] for sample in samples))
+    numbers = torch.stack(numbers)
+    return -(torch.stack(means) * numbers).sum(1), numbers.sum(1)
 
 
 class PreferenceCollator(MossTTSDataCollator):

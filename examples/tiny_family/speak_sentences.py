@@ -90,7 +90,6 @@ def main() -> None:
             outputs = model.generate(
                 **inputs, seed=args.seed + first, max_new_tokens=args.max_new_tokens, return_dict_in_generate=True
             )
-        spoken = outputs.sequences[:, inputs["input_ids"].shape[1] :, 0]
         for index, (example, waveform) in enumerate(zip(batch, processor.decode(outputs))):
             path = args.output / f"{first + index:03d}.wav"
             if len(waveform) == 0:
@@ -102,7 +101,7 @@ def main() -> None:
                 "reference": example["reference"] and str(example["reference"].resolve()),
                 "frames": len(outputs.audio_codes[index]),
                 "wanted_frames": tokens and tokens[index],
-                "ended": bool((spoken[index] == model.config.audio_end_token_id).any()),
+                "ended": not outputs.reached_limit[index],
             }
             written.append({name: value for name, value in example.items() if value is not None})
     lines = "".join(json.dumps(example) + "\n" for example in written)

@@ -268,10 +268,7 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         chunk_frames = self._chunk_frames(chunk_duration, input_values.shape[-1] // self.config.downsample_rate)
         if chunk_frames is not None:
             return self._encode_chunks(input_values, lengths, num_quantizers, cache, chunk_frames)
-        encode_frames = self._of_a_chunk(
-            self._encode_frames, cache, input_values.shape[-1] // self.config.downsample_rate
-        )
-        return encode_frames(input_values, lengths, num_quantizers, cache)
+        return self._encode_frames(input_values, lengths, num_quantizers, cache)
 
     @takes_past_key_values
     @can_return_tuple
@@ -310,7 +307,7 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         chunk_frames = self._chunk_frames(chunk_duration, audio_codes.shape[2])
         if chunk_frames is not None:
             return self._decode_chunks(audio_codes, lengths, cache, chunk_frames)
-        return self._of_a_chunk(self._decode_frames, cache, audio_codes.shape[2])(audio_codes, lengths, cache)
+        return self._decode_frames(audio_codes, lengths, cache)
 
     @can_return_tuple
     @auto_docstring
@@ -397,6 +394,16 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         num_quantizers: int,
         cache: MossAudioTokenizerCache | None = None,
     ) -> MossAudioTokenizerEncoderOutput:
+        encode = self._of_a_chunk(self._encode_waveforms, cache, input_values.shape[-1] // self.config.downsample_rate)
+        return encode(input_values, lengths, num_quantizers, cache)
+
+    def _encode_waveforms(
+        self,
+        input_values: torch.Tensor,
+        lengths: torch.Tensor,
+        num_quantizers: int,
+        cache: MossAudioTokenizerCache | None,
+    ) -> MossAudioTokenizerEncoderOutput:
         hidden_states, frame_lengths = self._run_encoder(input_values, lengths, cache)
         codes = self.quantizer(hidden_states, frame_lengths, num_quantizers)[1]
         return MossAudioTokenizerEncoderOutput(codes, frame_lengths, hidden_states, cache)
@@ -411,6 +418,12 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
             shape = (audio_codes.shape[1], self.config.num_channels, 0)
             audio = torch.zeros(shape, dtype=self.dtype, device=audio_codes.device)
             return MossAudioTokenizerDecoderOutput(audio, frame_lengths, cache)
+        decode = self._of_a_chunk(self._decode_codes, cache, audio_codes.shape[2])
+        return decode(audio_codes, frame_lengths, cache)
+
+    def _decode_codes(
+        self, audio_codes: torch.Tensor, frame_lengths: torch.Tensor, cache: MossAudioTokenizerCache | None
+    ) -> MossAudioTokenizerDecoderOutput:
         return self._run_decoder(self.quantizer.decode(audio_codes), frame_lengths, cache)
 
     def _of_a_chunk(self, function: Callable, cache: MossAudioTokenizerCache | None, num_frames: int) -> Callable:
@@ -440,9 +453,7 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
         step = chunk_frames * self.config.downsample_rate
         state = cache or self.init_cache("encoder", input_values.shape[0])
         chunks = [
-            self._of_a_chunk(self._encode_frames, state, chunk_frames)(
-                chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, state
-            )
+            self._encode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), num_quantizers, state)
             for start, chunk in _split(input_values, step)
         ]
         return MossAudioTokenizerEncoderOutput(
@@ -461,9 +472,7 @@ class MossAudioTokenizerModel(UpstreamCallsMixin, MossAudioTokenizerPreTrainedMo
     ) -> MossAudioTokenizerDecoderOutput:
         state = cache or self.init_cache("decoder", audio_codes.shape[1])
         chunks = [
-            self._of_a_chunk(self._decode_frames, state, chunk_frames)(
-                chunk, (lengths - start).clamp(0, chunk.shape[-1]), state
-            )
+            self._decode_frames(chunk, (lengths - start).clamp(0, chunk.shape[-1]), state)
             for start, chunk in _split(audio_codes, chunk_frames)
         ]
         return MossAudioTokenizerDecoderOutput(
