@@ -1,11 +1,11 @@
 """
 Preferences of a recognizer: a generator says sentences several times, and learns to speak as it did where it was understood.
 
-    python -m examples.tiny_family.preferences sample RUN/recorded_codes.parquet --model MODEL --output RUN/takes.jsonl
+    python -m examples.tiny_family.preferences sample RUN/recorded_codes.parquet --corpus CORPUS --model MODEL --output RUN/takes.jsonl
     python -m examples.tiny_family.preferences train RUN/takes.jsonl --model MODEL --output RUN/preferred
 
 `sample` says sentences of the corpus's kind (none of `--held-out`) with voices of the table, half of them with a length that is asked for,
-and scores each take; started again it goes on. `train` takes the best and the worst takes of a prompt for direct preference optimization
+and scores each take by a recognizer and by the corpus's recordings of the voice; started again it goes on. `train` takes the best and the worst takes of a prompt for direct preference optimization
 (arXiv 2305.18290).
 """
 
@@ -16,6 +16,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,16 @@ from transformers_moss_tts.audio_io import load_audio
 from transformers_moss_tts.evaluation.scorers import RATE, load_scorer
 from transformers_moss_tts.training import MossTTSDataCollator, encode_sample
 
-from .codec_stages import be_modest
-from .corpus import read_sentences
+from .codec_stages import READ_SOURCES, be_modest
+from .corpus import RATE as CORPUS_RATE
+from .corpus import read_sentences, read_source
 from .metadata import key_of
 
 
 TAKES, PROMPTS = 4, 6  # takes of a prompt, prompts of a batch
 PACES = (0.75, 1.25)  # lengths that are asked for, of what the table needs for as many characters
 REFERENCE_FRAMES = (20, 90)
+VOICE_RECORDINGS = 10  # whose mean is a voice
 # What a difference of 1 in the share of wrong characters weighs, in the similarity, and in the logarithm of the length.
 SIMILARITY, LENGTH = 0.5, 0.5
 LEAST_GAP, MOST_ERRORS = 0.06, 0.35  # between the takes of a pair, and of a take that is preferred
@@ -81,28 +84,43 @@ class Prompts:
 
 
 class Judge:
-    """Share of wrong characters of a take, and its similarity to the reference."""
+    """
+    Share of wrong characters of a take, and its similarity to recordings of the voice.
 
-    def __init__(self, codec):
+    Args:
+        corpus (`Path`): folder of the stage `corpus`.
+        sampling_rate (`int`): of the takes, in Hz.
+    """
+
+    def __init__(self, corpus: Path, sampling_rate: int):
         self.recognizer = load_scorer("asr", "whisper-base-short")
         self.encoder = load_scorer("speaker", "resemblyzer")
-        self.codec = codec
+        self.sampling_rate = sampling_rate
+        self.recordings: dict[str, list[np.ndarray]] = defaultdict(list)
+        for name in READ_SOURCES:
+            if (corpus / f"{name}.jsonl").exists():
+                for line, samples in zip(*read_source(corpus, name)):
+                    self.recordings[line["speaker"]].append(samples)
 
-    def embed_reference(self, codes: list[list[int]]) -> np.ndarray:
-        with torch.inference_mode():
-            return self.encoder.embed(self._at_rate(self.codec.decode(torch.tensor(codes).T).audio[0]))
+    @cache
+    def voice(self, speaker: str) -> np.ndarray:
+        """Mean embedding of recordings of a speaker."""
+        recordings = self.recordings[speaker][:VOICE_RECORDINGS]
+        if not recordings:
+            raise ValueError(f"The corpus has no recordings of {speaker}: give the one that the table was made of.")
+        total = sum(
+            self.encoder.embed(load_audio(samples, RATE, array_sampling_rate=CORPUS_RATE)) for samples in recordings
+        )
+        return total / np.linalg.norm(total)
 
-    def score(self, take: Mapping[str, Any], waveform: torch.Tensor, voice: np.ndarray | None) -> dict[str, float]:
-        waveform = self._at_rate(waveform)
+    def score(self, take: Mapping[str, Any], waveform: torch.Tensor) -> dict[str, float]:
+        waveform = load_audio(waveform, RATE, array_sampling_rate=self.sampling_rate)
         error = jiwer.cer(key_of(take["text"]), key_of(self.recognizer.transcribe(waveform, "en")))
         # A recognizer that loops is wrong once.
         scores = {"error": round(min(1.0, error), 4)}
-        if voice is not None:
-            scores["similarity"] = round(float(self.encoder.embed(waveform) @ voice), 4)
+        if take["speaker"]:
+            scores["similarity"] = round(float(self.encoder.embed(waveform) @ self.voice(take["speaker"])), 4)
         return scores
-
-    def _at_rate(self, waveform: torch.Tensor) -> np.ndarray:
-        return load_audio(waveform, RATE, array_sampling_rate=self.codec.config.sampling_rate)
 
 
 @torch.inference_mode()
@@ -132,7 +150,7 @@ def sample(args: argparse.Namespace) -> None:
     n_vq = model.config.n_vq
     table = Dataset.from_parquet([str(path) for path in args.tables])
     prompts = Prompts(table, read_sentences(args.held_out), n_vq, args.plain_share, args.seed)
-    judge = Judge(processor.audio_tokenizer)
+    judge = Judge(args.corpus, processor.audio_tokenizer.config.sampling_rate)
     options = {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.exists() else []
@@ -141,13 +159,10 @@ def sample(args: argparse.Namespace) -> None:
     with open(args.output, "a", encoding="utf-8") as takes:
         while time.monotonic() < end:
             batch = [prompts[number + place] for place in range(PROMPTS)]
-            voices = {
-                prompt["prompt"]: judge.embed_reference(prompt["reference"]) for prompt in batch if prompt["reference"]
-            }
             written = []
             for take, waveform in speak(model, processor, batch, number, options):
                 if take["is_over"] and take["codes"]:
-                    take |= judge.score(take, waveform, voices.get(take["prompt"]))
+                    take |= judge.score(take, waveform)
                 written.append(json.dumps(take) + "\n")
             takes.write("".join(written))
             takes.flush()
@@ -282,6 +297,9 @@ def main() -> None:
     stages = parser.add_subparsers(dest="stage", required=True)
     sampling = stages.add_parser("sample", help="say sentences and score them")
     sampling.add_argument("tables", nargs="+", type=Path, help="parquet files of the stage codes")
+    sampling.add_argument(
+        "--corpus", type=Path, required=True, help="folder of the stage corpus, with recordings of the voices"
+    )
     sampling.add_argument("--held-out", type=Path, help="text file of sentences that must not be said")
     sampling.add_argument("--minutes", type=float, default=60.0)
     sampling.add_argument("--plain-share", type=float, default=0.1, help="share of prompts without a reference")

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -12,6 +13,7 @@ from tiny_models import tiny_local, tiny_prompts, tiny_tts
 from transformers import AutoModelForTextToWaveform, AutoProcessor
 
 from examples.tiny_family import preferences
+from examples.tiny_family.corpus import write_source
 from transformers_moss_tts.moss_tts.losses import stream_sums
 
 
@@ -69,6 +71,8 @@ def test_takes_are_scored_and_learned_from(tmp_path, monkeypatch):
     monkeypatch.setattr(preferences, "PROMPTS", 1)
     codes = torch.randint(0, 1024, (25, 16), generator=torch.Generator().manual_seed(0)).tolist()
     Dataset.from_list([{"text": "Yes.", "speaker": "a", "codes": codes}]).to_parquet(tmp_path / "codes.parquet")
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 24000).astype(np.float32)
+    write_source(tmp_path / "corpus", "kokoro", [("Yes.", "a", noise), ("No.", "a", 0.5 * noise)])
 
     def run(*arguments):
         common = ["--model", MODEL, "--codec", ROOT / "model_cards" / "moss-audio-tokenizer-tiny"]
@@ -78,11 +82,17 @@ def test_takes_are_scored_and_learned_from(tmp_path, monkeypatch):
     output = tmp_path / "takes.jsonl"
     for _ in range(2):
         options = ["--minutes", 0.001, "--plain-share", 0, "--max-new-tokens", 80]
-        run("sample", tmp_path / "codes.parquet", "--output", output, *options)
+        run("sample", tmp_path / "codes.parquet", "--corpus", tmp_path / "corpus", "--output", output, *options)
     takes = [json.loads(line) for line in output.read_text().splitlines()]
     assert [take["prompt"] for take in takes] == ["0 0", "0 0", "0 1", "0 1"]
     assert all(take["reference"] == [frame[:8] for frame in codes] for take in takes)
     assert any(take.get("error") == 0.0 and 0 < take["similarity"] <= 1 for take in takes)
+
+    judge = preferences.Judge(tmp_path / "corpus", 24000)
+    score = judge.score(takes[0], torch.from_numpy(noise))
+    assert score["similarity"] == pytest.approx(1, abs=1e-2)
+    with pytest.raises(ValueError, match="no recordings of b"):
+        judge.voice("b")
 
     said = [take for take in takes if take["codes"]][:2]
     pair = [said[0] | {"error": 0.0, "prompt": "p"}, said[-1] | {"error": 1.0, "prompt": "p"}]

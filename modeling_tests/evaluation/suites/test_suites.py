@@ -208,13 +208,16 @@ def test_speed_is_measured(checkpoint, data, scorers, tmp_path):
 def test_takes_that_run_away_or_are_cut(checkpoint, data, scorers, tmp_path):
     suite = Stability([Utterance("cat", "The cat sleeps."), Utterance("cut", "The cat sleeps on a mat.")], takes=3)
     summary = evaluate(checkpoint, suite, tmp_path / "ended", **scorers)
-    assert "Spread over samples" in check_output(tmp_path / "ended", "stability.png")
+    report = check_output(tmp_path / "ended", "stability.png")
+    assert "Spread over samples" in report and "Cut: it ended by itself" in report
     assert [summary["groups"][name]["is_cut"]["value"] for name in ("cat", "cut")] == [0, 1]
     assert summary["groups"]["cat"]["reached_limit"]["value"] == 0
     assert len({record["seed"] for record in records_of(tmp_path / "ended")}) == 3
     summary = evaluate(checkpoint, suite, tmp_path / "cut", generate_kwargs={"max_new_tokens": 12}, **scorers)
     # What did not end did not end too soon.
     assert summary["groups"]["cut"]["reached_limit"]["value"] == 1 and summary["groups"]["cut"]["is_cut"]["value"] == 0
+    evaluate(checkpoint, suite, tmp_path / "unheard", **(scorers | {"asr": None}))
+    assert "Cut:" not in check_output(tmp_path / "unheard", "stability.png")
 
 
 def test_takes_with_guards_stand_beside_those_without(checkpoint, scorers, tmp_path):
