@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name in CODEC_STAGES:
         stage = stages.add_parser(name, help=f"train the codec, after {codec_stages.STAGES[name].after}")
         stage.add_argument("--steps", type=int, help=f"{codec_stages.STAGES[name].steps} by default")
-        stage.add_argument("--batch-size", type=int, default=6, help="crops of 0.96 s a step")
+        stage.add_argument("--batch-size", type=int, default=6, help="crops a step")
         stage.add_argument("--model", type=Path, help="folder of a codec to begin with, instead of the stage before")
     codebooks = stages.add_parser("codebooks", help="fit the latents and set the codec's codebooks, after corpus")
     codebooks.add_argument("--model", type=Path, help="folder of a codec whose weights to begin with")

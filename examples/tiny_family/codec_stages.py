@@ -6,10 +6,12 @@ The stages in which the codec of the family is trained. Each begins with the mod
 - `decoder`: the decoder on quantized latents, which are computed without the encoder;
 - `encoder`: the encoder, beside the decoder;
 - `together`: both, everything at a low rate, the codebooks as moving averages;
-- `adversarial`: the decoder against a small discriminator, where no accelerator is at hand.
+- `adversarial`: the decoder against a small discriminator, where no accelerator is at hand;
+- `spoken`: the decoder on what the finished encoder and codebooks say, mostly on as many codebooks as generators speak.
 """
 
 import os
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,11 @@ LOUDNESS = 0.065
 _CODES_STAY = ("encoder", "quantizer")
 # The longest crops that the codec learns from, and as far as its attention looks back. What lies further back than it has ever seen
 # confuses it: with 10 s the mel error 12 s into a recording was 5.6 dB, with these 1.92 s 3.6 as at its beginning.
-_ENCODER_CROP = 24 * FRAME
+_LONGEST_CROP = 24 * FRAME
+# Codebooks that generators speak. Of the batches of the stage `spoken` most have them alone, some all, some any number; most are of
+# Kokoro, whose words suffered most.
+SPOKEN_CODEBOOKS, SPOKEN_SHARES = 8, (0.6, 0.2, 0.2)
+SPOKEN_SOURCES = {"kokoro": 0.6, "warped": 0.25, "hibari": 0.15}
 
 
 def build_config(quantizer_dropout: float = 0.5) -> MossAudioTokenizerConfig:
@@ -81,7 +87,7 @@ def build_config(quantizer_dropout: float = 0.5) -> MossAudioTokenizerConfig:
         decoder_kwargs=decoder[::-1],
         quantizer_kwargs=quantizer,
         quantizer_dropout=quantizer_dropout,
-        causal_transformer_context_duration=_ENCODER_CROP / RATE,
+        causal_transformer_context_duration=_LONGEST_CROP / RATE,
     )
 
 
@@ -131,6 +137,7 @@ STAGES = {
             "discriminator_windows": (1024,),
         },
     ),
+    "spoken": Stage("adversarial", 1000),
 }
 
 
@@ -225,6 +232,8 @@ def train_stage(
     model = begin_stage(name, run, start)
     if name == "encoder":
         return train_encoder(model, run, recordings, held_out, steps, batch_size)
+    if name == "spoken":
+        return train_spoken(model, run, corpus, held_out, steps, batch_size)
     settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50}
     settings |= {"loss_weights": LOSS_WEIGHTS} | stage.options
     args = CodecTrainingArguments(
@@ -266,7 +275,7 @@ def train_encoder(
 ) -> None:
     """Trains the encoder to compute the latents, and writes `RUN/encoder/model`."""
     latents = SpectralLatents.load(run / LATENTS_FILE)
-    crops = RandomCrops(recordings, _ENCODER_CROP, batch_size, seed=0)
+    crops = RandomCrops(recordings, _LONGEST_CROP, batch_size, seed=0)
 
     def error(waveforms: torch.Tensor) -> torch.Tensor:
         expected = latents(waveforms)
@@ -284,6 +293,31 @@ def train_encoder(
 
     train_steps(run / "encoder", model.encoder, loss_of, measure, steps, learning_rate=1e-3)
     model.save_pretrained(run / "encoder" / "model")
+
+
+def train_spoken(
+    model: MossAudioTokenizerModel, run: Path, corpus: Path, held_out: list[np.ndarray], steps: int, batch_size: int
+) -> None:
+    """Trains the decoder on what encoder and codebooks of a finished codec say, and writes `RUN/spoken/model`."""
+    model.eval().requires_grad_(False)
+    model.decoder.requires_grad_(True)
+    loss = SpectralLoss(RATE, waveform_band=WAVEFORM_BAND)
+    crops = {
+        name: RandomCrops(load_sources(corpus, (name,)), _LONGEST_CROP, batch_size, seed=0) for name in SPOKEN_SOURCES
+    }
+    most = model.config.num_quantizers
+
+    def loss_of(step: int) -> torch.Tensor:
+        draw = random.Random(step)
+        recording = crops[draw.choices(list(crops), list(SPOKEN_SOURCES.values()))[0]].batch(step)
+        heard = draw.choices((min(SPOKEN_CODEBOOKS, most), most, draw.randint(2, most)), SPOKEN_SHARES)[0]
+        with torch.no_grad():
+            codes = model.encode(recording, num_quantizers=heard).audio_codes
+        losses = loss(model.decode(codes).audio[:, 0], recording)
+        return torch.stack([weight * losses[name] for name, weight in LOSS_WEIGHTS.items()]).sum()
+
+    train_steps(run / "spoken", model.decoder, loss_of, lambda: measure(model, held_out), steps, learning_rate=3e-4)
+    model.save_pretrained(run / "spoken" / "model")
 
 
 @torch.no_grad()

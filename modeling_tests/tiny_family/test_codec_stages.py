@@ -91,6 +91,14 @@ def test_stages_follow_each_other_and_go_on_where_they_stopped(small, monkeypatc
         assert changed and all(key.startswith(f"{name}.") for key in changed)
     main([*run, "together", "--steps", "1", "--batch-size", "2"])
     main([*run, "adversarial", "--steps", "1", "--batch-size", "2"])
+    monkeypatch.setattr(codec_stages, "SPOKEN_SOURCES", {"hibari": 1.0})
+    main([*run, "spoken", "--steps", "2", "--batch-size", "2"])
+    before, after = (
+        MossAudioTokenizerModel.from_pretrained(small / name / "model").state_dict()
+        for name in ("adversarial", "spoken")
+    )
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed and all(key.startswith("decoder.") for key in changed)
     # The learned encoder is part of what comes after it.
     start = MossAudioTokenizerModel.from_pretrained(small / "adversarial" / "model").state_dict()
     key = "encoder.7.output_proj.weight"
