@@ -130,7 +130,9 @@ class Stability(SpokenSuite):
         groups = grouped(records)
         notes = ["Not ended: the generation was stopped at its longest."]
         if any("is_cut" in record for record in records):
-            notes.append(f"Cut: it ended by itself, and the transcript lacks the text's last {CUT_UNITS} words or more.")
+            notes.append(
+                f"Cut: it ended by itself, and the transcript lacks the text's last {CUT_UNITS} words or more."
+            )
         every = groups | {"all": records} if len(groups) > 1 else groups
         return [metric_table("Samples", self.metrics(), every, notes=notes), self._spread(every)]
 
