@@ -123,10 +123,8 @@ def in_precision(model: Model, precision: str) -> Model:
 def generate_with(model: Model, prompt: torch.LongTensor, is_compiled: bool, **sampling) -> Generate:
     options = {"text_temperature": 0.0, "seed": 0} | sampling
     if is_compiled:
-        options["compile_config"] = CompileConfig(mode=None)
-        if isinstance(model, MossTTSDelayModel):
-            # The whole step is one graph; of a local generator the local transformer is.
-            options["cache_implementation"] = "static"
+        # With a static cache the step of the backbone is one graph too.
+        options |= {"compile_config": CompileConfig(mode=None), "cache_implementation": "static"}
 
     def generate(steps: int) -> tuple[torch.Tensor, list[float]]:
         clock = StepClock()

@@ -3,6 +3,7 @@ Memory of a long speech: `speak_long`, and the memory of the process (of Linux) 
 weights speaks, so that the text decides nothing but its length.
 
     python examples/benchmarks/long_speech.py --minutes 20 --output long_speech
+    python examples/benchmarks/long_speech.py --large --minutes 30 --output long_speech_large
     python examples/benchmarks/long_speech.py --model model_cards/moss-tts-tiny --text-file story.txt --output long_speech
 """
 
@@ -29,11 +30,15 @@ from transformers_moss_tts.speech.journal import Journal
 HERE = Path(__file__).parent
 VOICE = HERE.parent / "assets" / "reference.ogg"
 SENTENCES = 20  # a minute
+STRETCH_SECONDS = 6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder or Hub id of a generator; one of random weights by default")
+    parser.add_argument(
+        "--large", action="store_true", help="random weights with the backbone of the 1.7B generator, in bfloat16"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model's weights")
     parser.add_argument("--text-file", type=Path, help="text to read; numbered sentences by default")
     parser.add_argument("--minutes", type=float, default=20.0, help="minutes of the numbered sentences, about")
@@ -44,17 +49,21 @@ def main() -> None:
         "--output", type=Path, default=Path("demo/long_speech"), help="folder of numbers, picture and audio"
     )
     args = parser.parse_args()
+    if args.large and args.model is not None:
+        parser.error("--large is of random weights: leave --model out.")
     args.output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
+    if not args.large:
+        torch.set_num_threads(1)
     text = args.text_file or " ".join(
         f"This is the sentence of the number {n}." for n in range(max(2, round(SENTENCES * args.minutes)))
     )
     guards = None if args.no_guards or args.model is None else Guards()
+    dtype = torch.bfloat16 if args.large else getattr(torch, args.dtype)
     with tempfile.TemporaryDirectory() as folder, open(args.output / "memory.jsonl", "a") as notes:
         if args.model is None:
-            runpy.run_path(str(HERE / "random_checkpoint.py"))["build_random_checkpoint"](Path(folder))
+            runpy.run_path(str(HERE / "random_checkpoint.py"))["build_random_checkpoint"](Path(folder), args.large)
         processor = AutoProcessor.from_pretrained(args.model or folder)
-        model = AutoModelForTextToWaveform.from_pretrained(args.model or folder, dtype=getattr(torch, args.dtype))
+        model = AutoModelForTextToWaveform.from_pretrained(args.model or folder, dtype=dtype)
         rate = processor.audio_tokenizer.config.sampling_rate
         append = Journal.append
 
@@ -64,7 +73,11 @@ def main() -> None:
             notes.write(json.dumps([round(record.num_samples / rate / 60, 3), round(now, 1), round(peak, 1)]) + "\n")
             notes.flush()
 
-        output, options = args.output / "speech.mp3", {"guards": guards, "stretch_seconds": 6, "seed": 0}
+        output, options = args.output / "speech.mp3", {"guards": guards, "stretch_seconds": STRETCH_SECONDS, "seed": 0}
+        if args.large:
+            # These random weights never end by themselves.
+            num_frames = round(STRETCH_SECONDS * processor.audio_tokenizer.config.frame_rate)
+            options["generate_kwargs"] = {"min_new_tokens": num_frames, "max_new_tokens": num_frames}
         with patch.object(Journal, "append", noted):
             speak_long(model, processor, text, output, voice=VOICE, **options)
     draw(args.output)

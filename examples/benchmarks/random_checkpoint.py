@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from released_shapes import qwen3
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -19,6 +20,9 @@ from transformers_moss_tts import (
     MossTTSDelayConfig,
     MossTTSDelayModel,
     MossTTSDelayProcessor,
+    MossTTSLocalConfig,
+    MossTTSLocalModel,
+    MossTTSLocalProcessor,
 )
 
 
@@ -91,16 +95,33 @@ def build_generator(tokenizer: PreTrainedTokenizerFast) -> MossTTSDelayModel:
     return model
 
 
-def build_random_checkpoint(folder: Path) -> None:
+def build_large_generator(tokenizer: PreTrainedTokenizerFast) -> MossTTSLocalModel:
+    """The backbone of MOSS-TTS-Local-Transformer (1.7B) in bfloat16, with few codebooks; it speaks as long as `generate` is told to."""
+    config = MossTTSLocalConfig(
+        language_config=qwen3(2048, 6144, 28, 16, len(tokenizer)),
+        gpt2_config={"n_layer": 1, "n_head": 16, "n_inner": 512},
+        n_vq=4,
+        sampling_rate=24000,
+        **{
+            name: tokenizer.convert_tokens_to_ids(token)
+            for name, token in SPECIAL_TOKENS.items()
+            if "delay" not in name
+        },
+    )
+    return MossTTSLocalModel(config).to(torch.bfloat16).eval()
+
+
+def build_random_checkpoint(folder: Path, is_large: bool = False) -> None:
     """Writes everything that `pipeline("text-to-speech", model=folder)` needs."""
     torch.manual_seed(0)
     tokenizer, codec = build_tokenizer(), build_codec()
-    model = build_generator(tokenizer)
+    model = build_large_generator(tokenizer) if is_large else build_generator(tokenizer)
+    processor_class = MossTTSLocalProcessor if is_large else MossTTSDelayProcessor
     codec.save_pretrained(folder / "codec")
     model.save_pretrained(folder)
-    MossTTSDelayProcessor(
-        tokenizer, audio_tokenizer=codec, model_config=model.config, codec_path="codec"
-    ).save_pretrained(folder)
+    processor_class(tokenizer, audio_tokenizer=codec, model_config=model.config, codec_path="codec").save_pretrained(
+        folder
+    )
 
 
 def main() -> None:

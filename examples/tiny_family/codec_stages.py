@@ -228,12 +228,12 @@ def train_stage(
     """
     stage = STAGES[name]
     steps = steps or stage.steps
-    recordings, held_out = load_sources(corpus, SOURCES), load_sources(corpus, HELD_OUT)
-    model = begin_stage(name, run, start)
-    if name == "encoder":
-        return train_encoder(model, run, recordings, held_out, steps, batch_size)
+    held_out, model = load_sources(corpus, HELD_OUT), begin_stage(name, run, start)
     if name == "spoken":
         return train_spoken(model, run, corpus, held_out, steps, batch_size)
+    recordings = load_sources(corpus, SOURCES)
+    if name == "encoder":
+        return train_encoder(model, run, recordings, held_out, steps, batch_size)
     settings = {"crop_seconds": 0.96, "learning_rate": 6e-4, "warmup_steps": 100, "logging_steps": 50}
     settings |= {"loss_weights": LOSS_WEIGHTS} | stage.options
     args = CodecTrainingArguments(

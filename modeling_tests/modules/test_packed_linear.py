@@ -72,20 +72,31 @@ def test_speech_is_the_same_and_the_model_saves_as_before(model, tmp_path):
     assert torch.equal(speak(loaded), spoken)
 
 
-@pytest.mark.parametrize("name,lengths", [("nano", (9, 5)), ("nano", (9,)), ("local-v1", (9,))])
-def test_compiled_steps_say_the_same(name, lengths):
+@pytest.mark.parametrize(
+    "name,lengths,is_static",
+    [
+        ("nano", (9, 5), False),
+        ("nano", (9,), False),
+        ("local-v1", (9,), False),
+        ("local-v1", (9,), True),
+        ("delay", (9,), True),
+    ],
+)
+def test_compiled_steps_say_the_same(name, lengths, is_static):
     model = MAKERS[name]().bfloat16().float()
     options = {"max_new_tokens": 3, "do_sample": False}
     prompts = tiny_prompts(model.config, *lengths)
     spoken = model.generate(**prompts, **options)
-    compiled = CompileConfig(mode=None, backend="eager", fullgraph=True)
+    compiled = {"compile_config": CompileConfig(mode=None, backend="eager", fullgraph=True)}
+    if is_static:
+        compiled["cache_implementation"] = "static"
     model.pack_weights()
-    assert torch.equal(model.generate(**prompts, **options, compile_config=compiled), spoken)
+    assert torch.equal(model.generate(**prompts, **options, **compiled), spoken)
     # Also of weights that come after the steps were compiled.
     other = type(model)(model.config).eval().bfloat16().float()
     model.load_state_dict(other.state_dict())
     expected = other.generate(**prompts, **options)
-    assert torch.equal(model.generate(**prompts, **options, compile_config=compiled), expected)
+    assert torch.equal(model.generate(**prompts, **options, **compiled), expected)
 
 
 def test_packed_models_take_other_weights(model):

@@ -35,6 +35,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 def processor(request, monkeypatch):
     """The products of each processor, on this one."""
     monkeypatch.setattr(small_batch_linear, "is_intel_processor", lambda: request.param)
+    monkeypatch.setattr(small_batch_linear, "_multiplies_bfloat16", lambda: request.param)
 
 
 def small_batches(module: nn.Module, batch_size: int):
@@ -104,6 +105,20 @@ def test_compiled_products_are_the_same(batch_size):
         module.gate.weight.mul_(2)
         with small_batches(module, batch_size):
             torch.testing.assert_close(step(input), module.expected(input), **CLOSE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [False, True], ids=["joined", "apart"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_products_in_bfloat16_round_once(bias, batch_size):
+    module = Gated(bias).bfloat16()
+    torch.compiler.reset()
+    step = torch.compile(module, fullgraph=True, backend="aot_eager")
+    input = torch.randn(batch_size, 1, 48).bfloat16()
+    with small_batches(module, batch_size):
+        for output in (module(input), step(input)):
+            assert output.dtype == torch.bfloat16
+            torch.testing.assert_close(output, module.expected(input), atol=1e-3, rtol=2**-7)
 
 
 CHANGES = {

@@ -33,7 +33,8 @@ from ..utils.devices import is_intel_processor
 # holds. On an AMD EPYC: one vector 8 to 13 as `nn.functional.linear`, 18 to 31 in blocks; 2 vectors 15 transposed, 12 to 16 prepacked; 4
 # vectors 11 and 13 to 20; 8 vectors 6 to 11 transposed, 7 to 13 as an operation of oneDNN, 12 to 22 prepacked. On an Intel Xeon, whose
 # own library PyTorch calls: one vector 19 to 23 as `nn.functional.linear`, 8 to 11 in blocks; 3 vectors 15 to 20 as that, 9 to 11
-# transposed, 11 to 16 prepacked; 4 vectors 9 to 16 and 11 to 15; 8 vectors 7 to 12 and 8 to 13.
+# transposed, 11 to 16 prepacked; 4 vectors 9 to 16 and 11 to 15; 8 vectors 7 to 12 and 8 to 13. In bfloat16 one vector there 15 to 18 as
+# `nn.functional.linear`, 24 to 28 as `torch.mv`.
 _MOST_VECTORS = 8
 # Number of vectors up to which the transposed product reads a weight as fast as from the prepacked layout.
 _MOST_VECTORS_UNPACKED = 2
@@ -74,8 +75,9 @@ class TiedLinear(nn.Module):
 @contextmanager
 def small_batch_linears(model: nn.Module, read_each_step: Iterable[nn.Module], batch_size: int) -> Iterator[None]:
     """
-    Lets the plain float32 linear layers of a model on a CPU multiply small batches fast, in this thread. What it prepares belongs to
-    the thread and ends with the context. Weights and layers that change meanwhile are multiplied as they are.
+    Lets the plain linear layers of a model on a CPU multiply small batches fast, in this thread: in float32, and a single vector in
+    bfloat16 where the processor of Intel multiplies it. What it prepares belongs to the thread and ends with the context. Weights and
+    layers that change meanwhile are multiplied as they are.
 
     Args:
         model (`nn.Module`): model that generates.
@@ -121,8 +123,7 @@ def _joined_product(input: torch.Tensor, layers: Sequence[nn.Module]) -> torch.T
         return None if multiply is None else multiply(input, layers)
     weights = [layer.weight for layer in layers]
     if torch.compiler.is_compiling():
-        # The compiler joins the reductions of a single vector.
-        return _trace(input, weights, None) if _is_small(input) and input.shape[:-1].numel() > 1 else None
+        return _trace(input, weights, None) if _is_small(input) and not _is_reduced(input) else None
     prepared = _find(input, weights)
     return None if prepared is None else prepared.multiply(input)
 
@@ -181,6 +182,9 @@ class _Weight:
         return False
 
     def multiply(self, input: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        if input.dtype == torch.bfloat16:
+            output = torch.mv(self.whole, input.flatten()).view(*input.shape[:-1], -1)
+            return output if bias is None else output + bias
         num_vectors = input.shape[:-1].numel()
         most_unpacked = _most_vectors_unpacked()
         if is_intel_processor() and num_vectors <= most_unpacked:
@@ -211,11 +215,15 @@ def _find(input: torch.Tensor, weights: Sequence[torch.Tensor]) -> _Weight | Non
 
 
 def _trace(input: torch.Tensor, weights: list[torch.Tensor], bias: torch.Tensor | None) -> torch.Tensor:
-    if input.shape[:-1].numel() > 1:
+    if not _is_reduced(input):
         return torch.ops.transformers_moss_tts.small_batch_linear(input, weights, bias)
-    # A reduction that the compiler joins with what is around it.
     output = (weights[0] * input.flatten()).sum(-1).view(*input.shape[:-1], -1)
     return output if bias is None else output + bias
+
+
+def _is_reduced(input: torch.Tensor) -> bool:
+    """Whether compiled products of an input are reductions, which the compiler joins with each other and what is around them."""
+    return input.dtype == torch.float32 and input.shape[:-1].numel() == 1
 
 
 @torch.library.custom_op("transformers_moss_tts::small_batch_linear", mutates_args=(), device_types="cpu")
@@ -261,13 +269,14 @@ def _can_be_faster(module: nn.Module) -> bool:
 
 def _is_plain(weight: torch.Tensor) -> bool:
     is_dense = type(weight) in (nn.Parameter, torch.Tensor)
-    return is_dense and weight.dtype == torch.float32 and weight.device.type == "cpu" and len(weight) >= _NUM_BLOCKS
+    is_known = weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and _multiplies_bfloat16())
+    return is_dense and is_known and weight.device.type == "cpu" and len(weight) >= _NUM_BLOCKS
 
 
 def _is_small(input: torch.Tensor) -> bool:
+    most_vectors = {torch.float32: _MOST_VECTORS, torch.bfloat16: 1}.get(input.dtype, 0)
     return (
-        input.dtype == torch.float32
-        and 1 <= input.shape[:-1].numel() <= _MOST_VECTORS
+        1 <= input.shape[:-1].numel() <= most_vectors
         # These products have no gradient, and know no other precision.
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
@@ -276,6 +285,13 @@ def _is_small(input: torch.Tensor) -> bool:
 
 def _most_vectors_unpacked() -> int:
     return _MOST_VECTORS_ON_INTEL if is_intel_processor() else _MOST_VECTORS_UNPACKED
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    # Elsewhere PyTorch multiplies vectors of bfloat16 in a plain loop.
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return is_intel_processor() and is_supported()
 
 
 @cache

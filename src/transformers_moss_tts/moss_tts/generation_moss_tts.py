@@ -27,7 +27,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from ..compatibility import CACHE_NAME, takes_either_cache_name
-from ..modules.packed_linear import pack_linears
+from ..modules.packed_linear import keep_rows, pack_linears
 from ..modules.small_batch_linear import small_batch_linears
 from .frames import split_audio_codes
 from .generated_sequences import GeneratedSequences
@@ -409,12 +409,11 @@ class MossTTSGenerationMixin(GenerationMixin):
         forward_options: dict[str, Any] = {}
         # =================================================
         this_peer_finished = False
-        model_forward = (
-            self.get_compiled_call(generation_config.compile_config)
-            if self._valid_auto_compile_criteria(model_kwargs, generation_config)
-            else self.__call__
-        )
+        is_compiled = self._valid_auto_compile_criteria(model_kwargs, generation_config)
+        model_forward = self.get_compiled_call(generation_config.compile_config) if is_compiled else self.__call__
         # *************** MOSS-TTS specific ***************
+        if is_compiled and len(input_ids) == 1:
+            keep_rows(*self.modules_read_a_step)
         with small_batch_linears(self, self.modules_read_a_step, len(input_ids)):
             # =============================================
             outputs = self._prefill(input_ids, generation_config, model_kwargs)
