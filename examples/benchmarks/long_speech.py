@@ -89,7 +89,7 @@ def draw(folder: Path) -> None:
     minutes, now, peak = zip(*points)
     figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
     axes.plot(minutes, now)
-    axes.set(xlabel="minutes of audio in the file", ylabel="memory of the process, MB", ylim=(0, None))
+    axes.set(xlabel="minutes of audio in the file", ylabel="memory of the process, MB", ylim=(0, 1.15 * max(now)))
     axes.set_title("The memory of speak_long does not grow with the audio", loc="left")
     figure.savefig(folder / "memory.png", dpi=110)
     print(
