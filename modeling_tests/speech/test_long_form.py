@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 from transformers_moss_tts import MossTTSDelayModel
 from transformers_moss_tts.audio_io import load_audio, save_audio
 from transformers_moss_tts.speech import Guards, Voice, speak_dialogue, speak_long
+from transformers_moss_tts.speech.growing_audio import GrowingAudio
 from transformers_moss_tts.speech.journal import Journal
 
 
@@ -194,6 +196,7 @@ sys.path.insert(0, sys.argv[1])
 from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 from transformers_moss_tts import MossTTSDelayModel
 from transformers_moss_tts.speech import Voice, speak_long
+from transformers_moss_tts.speech.growing_audio import GrowingAudio
 from transformers_moss_tts.speech.journal import Journal
 append = Journal.append
 def killed(journal, record):
@@ -287,6 +290,22 @@ def test_a_full_disk_leaves_what_was_said(model, processor, voice, whole, tmp_pa
         np.testing.assert_array_equal(part, whole[suffix][: len(part)])
     speak_long(model, processor, TEXT, path, voice=voice, **OPTIONS)
     np.testing.assert_array_equal(soundfile.read(path)[0], whole[suffix])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("rate,num_channels", [(24000, 1), (48000, 2)])
+def test_a_file_that_still_grows_is_read_to_its_end(tmp_path, suffix, rate, num_channels):
+    """Also where quiet and loud seconds take different numbers of bytes, and after a few samples alone."""
+    growing = GrowingAudio(tmp_path / f"a{suffix}", rate, num_channels)
+    noise = np.random.default_rng(0).standard_normal((num_channels, rate)).astype(np.float32)
+    growing.append(noise[:, :5])
+    for number in range(20):
+        growing.append(noise * (0.1 if number % 2 else 1e-4))
+    shutil.copy(growing.path, tmp_path / f"killed{suffix}")
+    growing.finish()
+    # What encoders hold back is half a second at most.
+    assert 19.4 < len(soundfile.read(tmp_path / f"killed{suffix}")[0]) / rate <= 20.001
+    assert len(soundfile.read(growing.path)[0]) == 20 * rate + 5
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ _BLOCK = 1 << 16
 _VORBIS_BLOCK = 4096
 # Head of a page of Ogg (RFC 3533, 6): its mark, where the serial number of the stream and the checksum stand, and its shortest length.
 _PAGE, _SERIAL, _CHECKSUM, _PAGE_HEAD_BYTES = b"OggS", slice(14, 18), slice(22, 26), 27
+# Frames that the encoder of mp3 holds back, at most.
+_FRAMES_HELD_BY_LAME = 3
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
@@ -198,8 +200,11 @@ class _Encoded:
         num_bytes, together = self.spool_bytes + samples.nbytes, self.num_together * self.num_channels * _SAMPLE_BYTES
         self._encode_until(num_bytes // together * together)
         self.spool_bytes = num_bytes
+        num_samples = self.spool_bytes // (self.num_channels * _SAMPLE_BYTES)
         if self.path.suffix.lower() == ".flac":
-            self.sink.write_flac_length(self.spool_bytes // (self.num_channels * _SAMPLE_BYTES))
+            self.sink.write_flac_length(num_samples)
+        elif self.path.suffix.lower() == ".mp3":
+            self.sink.write_mp3_length(num_samples)
 
     def take_back(self) -> None:
         self.spool.truncate(self.spool_bytes)
@@ -274,6 +279,25 @@ class _Sink(io.RawIOBase):
         info[14:18] = (length & 0xFFFFFFFF).to_bytes(4, "big")
         self.file.seek(8)
         _write_all(self.file, info)
+        self.file.seek(place)
+
+    def write_mp3_length(self, num_samples: int) -> None:
+        """
+        Puts the number of frames into the empty first one, which the encoder fills at its end alone. Without it readers guess the length
+        from the first frames (the header of Xing, behind the frame's side information of ISO 11172-3 and 13818-3).
+        """
+        place = self.file.tell()
+        self.file.seek(0)
+        head = self.file.read(4)
+        if len(head) < 4:
+            return
+        is_mono, is_first_version = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
+        side_bytes = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[
+            is_first_version, is_mono
+        ]
+        num_frames = max(num_samples // (1152 if is_first_version else 576) - _FRAMES_HELD_BY_LAME, 0)
+        self.file.seek(len(head) + side_bytes)
+        _write_all(self.file, struct.pack(">4sII", b"Xing", 1, num_frames))
         self.file.seek(place)
 
     def cut(self) -> None:
