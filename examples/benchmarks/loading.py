@@ -31,7 +31,7 @@ from pathlib import Path
 
 import torch
 from own_process import status_bytes
-from released_shapes import qwen3
+from released_shapes import local_backbone
 from safetensors.torch import save_file
 from transformers import AutoModel, Qwen3Config, Qwen3ForCausalLM
 from transformers.core_model_loading import revert_weight_conversion
@@ -39,7 +39,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers_moss_tts import MossTTSDelayConfig, MossTTSDelayModel, MossTTSLocalV1Config, MossTTSLocalV1Model
 
 
-BACKBONE = qwen3(2048, 6144, 28, 16, 155648)
+BACKBONE = local_backbone()
 SMALL = BACKBONE | {"num_hidden_layers": 2, "vocab_size": 32000}
 MAX_SHARD_BYTES = 5 * 10**9
 # Runs of each model and measurement; the medians count.

@@ -9,7 +9,6 @@ weights speaks, so that the text decides nothing but its length.
 
 import argparse
 import json
-import runpy
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -21,14 +20,16 @@ matplotlib.use("Agg")
 import torch
 from matplotlib import pyplot
 from own_process import status_bytes
-from transformers import AutoModelForTextToWaveform, AutoProcessor
+from random_checkpoint import SPECIAL_TOKENS, build_random_checkpoint
+from released_shapes import local_backbone
+from transformers import AutoModelForTextToWaveform, AutoProcessor, PreTrainedTokenizerFast
 
+from transformers_moss_tts import MossTTSLocalConfig, MossTTSLocalModel, MossTTSLocalProcessor
 from transformers_moss_tts.speech import Guards, speak_long
 from transformers_moss_tts.speech.journal import Journal
 
 
-HERE = Path(__file__).parent
-VOICE = HERE.parent / "assets" / "reference.ogg"
+VOICE = Path(__file__).parents[1] / "assets" / "reference.ogg"
 SENTENCES = 20  # a minute
 STRETCH_SECONDS = 6
 
@@ -39,7 +40,9 @@ def main() -> None:
     parser.add_argument(
         "--large", action="store_true", help="random weights with the backbone of the 1.7B generator, in bfloat16"
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model's weights")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of the model's weights; float32, with --large bfloat16"
+    )
     parser.add_argument("--text-file", type=Path, help="text to read; numbered sentences by default")
     parser.add_argument("--minutes", type=float, default=20.0, help="minutes of the numbered sentences, about")
     parser.add_argument(
@@ -58,10 +61,11 @@ def main() -> None:
         f"This is the sentence of the number {n}." for n in range(max(2, round(SENTENCES * args.minutes)))
     )
     guards = None if args.no_guards or args.model is None else Guards()
-    dtype = torch.bfloat16 if args.large else getattr(torch, args.dtype)
+    dtype = args.dtype or ("bfloat16" if args.large else "float32")
     with tempfile.TemporaryDirectory() as folder, open(args.output / "memory.jsonl", "a") as notes:
         if args.model is None:
-            runpy.run_path(str(HERE / "random_checkpoint.py"))["build_random_checkpoint"](Path(folder), args.large)
+            large = (build_large_generator, MossTTSLocalProcessor) if args.large else ()
+            build_random_checkpoint(Path(folder), *large)
         processor = AutoProcessor.from_pretrained(args.model or folder)
         model = AutoModelForTextToWaveform.from_pretrained(args.model or folder, dtype=dtype)
         rate = processor.audio_tokenizer.config.sampling_rate
@@ -81,6 +85,22 @@ def main() -> None:
         with patch.object(Journal, "append", noted):
             speak_long(model, processor, text, output, voice=VOICE, **options)
     draw(args.output)
+
+
+def build_large_generator(tokenizer: PreTrainedTokenizerFast) -> MossTTSLocalModel:
+    """The backbone of MOSS-TTS-Local-Transformer (1.7B) in bfloat16, with few codebooks; it speaks as long as `generate` is told to."""
+    config = MossTTSLocalConfig(
+        language_config=local_backbone(len(tokenizer)),
+        gpt2_config={"n_layer": 1, "n_head": 16, "n_inner": 512},
+        n_vq=4,
+        sampling_rate=24000,
+        **{
+            name: tokenizer.convert_tokens_to_ids(token)
+            for name, token in SPECIAL_TOKENS.items()
+            if "delay" not in name
+        },
+    )
+    return MossTTSLocalModel(config).to(torch.bfloat16).eval()
 
 
 def draw(folder: Path) -> None:

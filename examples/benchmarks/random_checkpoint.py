@@ -7,10 +7,10 @@ It speaks noise. It is for trying interfaces, speed and deployment where the rel
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from released_shapes import qwen3
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -20,9 +20,6 @@ from transformers_moss_tts import (
     MossTTSDelayConfig,
     MossTTSDelayModel,
     MossTTSDelayProcessor,
-    MossTTSLocalConfig,
-    MossTTSLocalModel,
-    MossTTSLocalProcessor,
 )
 
 
@@ -95,28 +92,13 @@ def build_generator(tokenizer: PreTrainedTokenizerFast) -> MossTTSDelayModel:
     return model
 
 
-def build_large_generator(tokenizer: PreTrainedTokenizerFast) -> MossTTSLocalModel:
-    """The backbone of MOSS-TTS-Local-Transformer (1.7B) in bfloat16, with few codebooks; it speaks as long as `generate` is told to."""
-    config = MossTTSLocalConfig(
-        language_config=qwen3(2048, 6144, 28, 16, len(tokenizer)),
-        gpt2_config={"n_layer": 1, "n_head": 16, "n_inner": 512},
-        n_vq=4,
-        sampling_rate=24000,
-        **{
-            name: tokenizer.convert_tokens_to_ids(token)
-            for name, token in SPECIAL_TOKENS.items()
-            if "delay" not in name
-        },
-    )
-    return MossTTSLocalModel(config).to(torch.bfloat16).eval()
-
-
-def build_random_checkpoint(folder: Path, is_large: bool = False) -> None:
+def build_random_checkpoint(
+    folder: Path, build_generator: Callable = build_generator, processor_class: type = MossTTSDelayProcessor
+) -> None:
     """Writes everything that `pipeline("text-to-speech", model=folder)` needs."""
     torch.manual_seed(0)
     tokenizer, codec = build_tokenizer(), build_codec()
-    model = build_large_generator(tokenizer) if is_large else build_generator(tokenizer)
-    processor_class = MossTTSLocalProcessor if is_large else MossTTSDelayProcessor
+    model = build_generator(tokenizer)
     codec.save_pretrained(folder / "codec")
     model.save_pretrained(folder)
     processor_class(tokenizer, audio_tokenizer=codec, model_config=model.config, codec_path="codec").save_pretrained(

@@ -25,6 +25,11 @@ def qwen3(
     }
 
 
+def local_backbone(vocab_size: int = 155648) -> dict[str, Any]:
+    """Of MOSS-TTS-Local-Transformer (1.7B)."""
+    return qwen3(2048, 6144, 28, 16, vocab_size)
+
+
 def patch(size: int) -> dict[str, Any]:
     return {"module_type": "PatchedPretransform", "patch_size": size}
 
@@ -88,7 +93,7 @@ RELEASED = {
         463,
     ),
     "MOSS-TTS-Local-Transformer": (
-        lambda: MossTTSLocalV1Config(language_config=qwen3(2048, 6144, 28, 16, 155648)),
+        lambda: MossTTSLocalV1Config(language_config=local_backbone()),
         3_060_606_464,
         556,
     ),

@@ -196,7 +196,6 @@ sys.path.insert(0, sys.argv[1])
 from tiny_models import GOLDEN_TTS, golden_processor, small_codec
 from transformers_moss_tts import MossTTSDelayModel
 from transformers_moss_tts.speech import Voice, speak_long
-from transformers_moss_tts.speech.growing_audio import GrowingAudio
 from transformers_moss_tts.speech.journal import Journal
 append = Journal.append
 def killed(journal, record):

@@ -36,6 +36,7 @@ from ..utils.devices import is_intel_processor
 # transposed, 11 to 16 prepacked; 4 vectors 9 to 16 and 11 to 15; 8 vectors 7 to 12 and 8 to 13. In bfloat16 one vector there 15 to 18 as
 # `nn.functional.linear`, 24 to 28 as `torch.mv`.
 _MOST_VECTORS = 8
+_MOST_VECTORS_IN = {torch.float32: _MOST_VECTORS, torch.bfloat16: 1}
 # Number of vectors up to which the transposed product reads a weight as fast as from the prepacked layout.
 _MOST_VECTORS_UNPACKED = 2
 # Number of vectors up to which the transposed product is the fastest of a weight that is not prepacked.
@@ -274,9 +275,8 @@ def _is_plain(weight: torch.Tensor) -> bool:
 
 
 def _is_small(input: torch.Tensor) -> bool:
-    most_vectors = {torch.float32: _MOST_VECTORS, torch.bfloat16: 1}.get(input.dtype, 0)
     return (
-        1 <= input.shape[:-1].numel() <= most_vectors
+        1 <= input.shape[:-1].numel() <= _MOST_VECTORS_IN.get(input.dtype, 0)
         # These products have no gradient, and know no other precision.
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")

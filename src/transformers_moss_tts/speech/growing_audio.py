@@ -287,15 +287,13 @@ class _Sink(io.RawIOBase):
         from the first frames (the header of Xing, behind the frame's side information of ISO 11172-3 and 13818-3).
         """
         place = self.file.tell()
+        if not place:
+            return
         self.file.seek(0)
         head = self.file.read(4)
-        if len(head) < 4:
-            return
         is_mono, is_first_version = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
-        side_bytes = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[
-            is_first_version, is_mono
-        ]
-        num_frames = max(num_samples // (1152 if is_first_version else 576) - _FRAMES_HELD_BY_LAME, 0)
+        side_bytes, frame = ((17 if is_mono else 32), 1152) if is_first_version else ((9 if is_mono else 17), 576)
+        num_frames = max(num_samples // frame - _FRAMES_HELD_BY_LAME, 0)
         self.file.seek(len(head) + side_bytes)
         _write_all(self.file, struct.pack(">4sII", b"Xing", 1, num_frames))
         self.file.seek(place)
