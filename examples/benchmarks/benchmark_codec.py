@@ -28,7 +28,7 @@ SMALL_WIDTHS = {768: (32, 2), 1280: (48, 3)}  # released width: small width, hea
 
 
 STREAM_SECONDS, STREAM_ROUNDS = (6.0, 30.0), 7
-COMPILED = CompileConfig(mode=None, options={"cpp_wrapper": True})
+COMPILED = CompileConfig(mode=None, options={"cpp_wrapper": True, "freezing": True})
 # Seconds of audio that the generator of a ladder makes a second.
 GENERATOR_SPEED = 1.5
 

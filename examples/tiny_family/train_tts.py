@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/tts"))
     parser.add_argument("--model", type=Path, help="a generator to begin with, instead of a fresh one")
     parser.add_argument("--phases", type=Path, default=PHASES)
+    parser.add_argument("--takes", nargs="+", help="what another generator said, of `imitation`: the source `take`")
     parser.add_argument(
         "--plain-speakers", nargs="+", help="who is heard without a reference, and nobody else; everybody by default"
     )
@@ -218,6 +219,8 @@ def main() -> None:
         "clone": {"table": others, "processor": processor, "reference_share": 1.0},
         "plain_clone": {"table": plain, "processor": processor, "reference_share": 1.0},
     }
+    if args.takes:
+        sources["take"] = {"table": Dataset.from_json(args.takes), "processor": processor}
     wanted = {name for phase in phases for name in phase.mix}
     for name, (spoken, sizes) in {"paragraph": (plain, (2, 5)), "continued": (others, (2, 2))}.items():
         if name in wanted:

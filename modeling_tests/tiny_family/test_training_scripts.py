@@ -69,8 +69,12 @@ def test_a_generator_is_trained_and_speaks(corpus, tmp_path):
     model = AutoModelForTextToWaveform.from_pretrained(output / "model")
     assert type(model).__name__ == "MossTTSLocalModel" and (output / "checkpoint-3").is_dir()
 
-    # It goes on with fewer codebooks, for a moment.
+    # It goes on with fewer codebooks, for a moment, also with what another one said.
+    take = {"text": "One.", "reference": [[0, 1, 2]] * 9, "codes": [[3, 4, 5]] * 12, "language": "English"}
+    (tmp_path / "takes.jsonl").write_text(json.dumps(take) + "\n")
+    (tmp_path / "phases.yaml").write_text((PHASES % 1).replace("clone: 1", "clone: 1, take: 4"))
     shorter = [*common[:2], "--output", tmp_path / "shorter", *common[4:], "--model", output / "model"]
+    shorter += ["--takes", tmp_path / "takes.jsonl"]
     changes = ["--codebooks", 3, "--plain-speakers", "speaker 0", "--minutes", 1e-4]
     run("train_tts", corpus / "codes.parquet", *shorter, *changes)
     config = AutoModelForTextToWaveform.from_pretrained(tmp_path / "shorter" / "model").config
