@@ -24,7 +24,7 @@ import transformers_moss_tts  # noqa: F401  (registers the models)
 
 from .codec_stages import be_modest
 from .corpus import read_sentences
-from .preferences import Prompts
+from .preferences import Prompts, inputs_of
 
 
 POOL = 4  # batches of prompts that are sorted by the length of their texts, so that those of a batch end together
@@ -40,16 +40,7 @@ def prompt_of(prompts: Prompts, number: int, most_sentences: int) -> dict[str, A
 @torch.inference_mode()
 def say(model, processor, batch: list[dict[str, Any]], seed: int, options: dict) -> Iterator[dict[str, Any]]:
     """Takes of prompts, one each, with `codes`; those that did not end are left out."""
-    messages = [
-        processor.build_user_message(
-            text=prompt["text"],
-            reference=prompt["reference"] and [torch.tensor(prompt["reference"])],
-            language="English",
-        )
-        for prompt in batch
-    ]
-    inputs = processor(conversations=[[message] for message in messages], mode="generation")
-    outputs = model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
+    outputs = model.generate(**inputs_of(processor, batch), seed=seed, return_dict_in_generate=True, **options)
     for prompt, codes, is_cut in zip(batch, outputs.audio_codes, outputs.reached_limit.tolist()):
         if len(codes) and not is_cut:
             yield prompt | {"codes": codes.tolist(), "language": "English"}

@@ -123,10 +123,8 @@ class Judge:
         return scores
 
 
-@torch.inference_mode()
-def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: dict) -> Iterator[tuple[dict, Any]]:
-    """Each prompt several times, as takes with `codes` and `is_over`, and their waveforms."""
-    prompts = [prompt for prompt in prompts for _ in range(TAKES)]
+def inputs_of(processor, prompts: list[dict[str, Any]]):
+    """What `generate` takes for prompts of [`Prompts`]."""
     messages = [
         processor.build_user_message(
             text=prompt["text"],
@@ -136,7 +134,14 @@ def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: d
         )
         for prompt in prompts
     ]
-    inputs = processor(conversations=[[message] for message in messages], mode="generation")
+    return processor(conversations=[[message] for message in messages], mode="generation")
+
+
+@torch.inference_mode()
+def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: dict) -> Iterator[tuple[dict, Any]]:
+    """Each prompt several times, as takes with `codes` and `is_over`, and their waveforms."""
+    prompts = [prompt for prompt in prompts for _ in range(TAKES)]
+    inputs = inputs_of(processor, prompts)
     outputs = model.generate(**inputs, seed=seed, return_dict_in_generate=True, **options)
     is_over = (~outputs.reached_limit).tolist()
     for prompt, codes, ended, waveform in zip(prompts, outputs.audio_codes, is_over, processor.decode(outputs)):
