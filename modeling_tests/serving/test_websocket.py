@@ -34,7 +34,9 @@ def test_pieces_become_sentences_and_speech(server):
     assert [message["type"] for message in messages] == ["audio.start", "audio.done"]
     assert messages[0] == {"type": "audio.start", "format": "pcm", "sample_rate": 24000, "channels": 1}
     assert messages[1]["seconds"] == pytest.approx(len(audio) / 48000) and len(audio) > 0
-    assert talk(server, {"seed": 1}, ["hello world. hello", " again"])[1] == audio
+    again = talk(server, {"seed": 1}, ["hello world. hello", " again"])[1]
+    # The chunks that the codec decodes follow from how fast the machine is.
+    np.testing.assert_allclose(np.frombuffer(again, "<i2"), np.frombuffer(audio, "<i2"), atol=2)
 
 
 def test_pauses_are_silent(server):
