@@ -17,14 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import AutoModelForTextToWaveform, AutoProcessor
 
-import transformers_moss_tts  # noqa: F401  (registers the models)
-
-from .codec_stages import be_modest
-from .corpus import read_sentences
-from .preferences import Prompts, inputs_of
+from .preferences import Prompts, begin, inputs_of
 
 
 POOL = 4  # batches of prompts that are sorted by the length of their texts, so that those of a batch end together
@@ -33,8 +27,8 @@ POOL = 4  # batches of prompts that are sorted by the length of their texts, so 
 def prompt_of(prompts: Prompts, number: int, most_sentences: int) -> dict[str, Any]:
     """Prompt `number`, of one sentence or up to so many, without a length that is asked for."""
     count = random.Random(f"{prompts.seed} {number}").randint(1, most_sentences)
-    texts = [prompts[number * most_sentences + place]["text"] for place in range(count)]
-    return prompts[number * most_sentences] | {"text": " ".join(texts), "tokens": None}
+    drawn = [prompts[number * most_sentences + place] for place in range(count)]
+    return drawn[0] | {"text": " ".join(prompt["text"] for prompt in drawn), "tokens": None}
 
 
 @torch.inference_mode()
@@ -63,13 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    be_modest()
-    processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
-    dtype = torch.float32 if args.float32 else torch.bfloat16
-    model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype=dtype).eval()
-    table = Dataset.from_parquet([str(path) for path in args.tables])
-    prompts = Prompts(table, read_sentences(args.held_out), model.config.n_vq, args.plain_share, args.seed)
-    options = {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
+    processor, model, prompts, options = begin(args, torch.float32 if args.float32 else torch.bfloat16)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.exists() else []
     size = POOL * args.batch_size

@@ -148,15 +148,19 @@ def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: d
         yield prompt | {"codes": codes.tolist(), "is_over": ended}, waveform
 
 
-def sample(args: argparse.Namespace) -> None:
+def begin(args: argparse.Namespace, dtype: torch.dtype = torch.float32) -> tuple[Any, nn.Module, Prompts, dict]:
+    """The processor and the model that speak, what they are asked to say, and how they generate."""
     be_modest()
     processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
-    model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype="float32").eval()
-    n_vq = model.config.n_vq
+    model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype=dtype).eval()
     table = Dataset.from_parquet([str(path) for path in args.tables])
-    prompts = Prompts(table, read_sentences(args.held_out), n_vq, args.plain_share, args.seed)
+    prompts = Prompts(table, read_sentences(args.held_out), model.config.n_vq, args.plain_share, args.seed)
+    return processor, model, prompts, {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
+
+
+def sample(args: argparse.Namespace) -> None:
+    processor, model, prompts, options = begin(args)
     judge = Judge(args.corpus, processor.audio_tokenizer.config.sampling_rate)
-    options = {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.exists() else []
     number = len(lines) // TAKES

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
-from examples.tiny_family import imitation
+from examples.tiny_family import imitation, preferences
 
 
 ROOT = Path(__file__).parents[2]
@@ -15,8 +15,8 @@ SENTENCES = ["Yes.", "The cat sleeps."]
 
 
 def test_takes_are_codes_of_prompts(tmp_path, monkeypatch):
-    monkeypatch.setattr(imitation, "read_sentences", lambda held_out: SENTENCES)
-    monkeypatch.setattr(imitation, "be_modest", lambda: None)
+    monkeypatch.setattr(preferences, "read_sentences", lambda held_out: SENTENCES)
+    monkeypatch.setattr(preferences, "be_modest", lambda: None)
     monkeypatch.setattr(imitation, "POOL", 2)
     codes = torch.randint(0, 1024, (25, 16), generator=torch.Generator().manual_seed(0)).tolist()
     Dataset.from_list([{"text": "Yes.", "speaker": "a", "codes": codes}]).to_parquet(tmp_path / "codes.parquet")
