@@ -10,7 +10,6 @@ Started again it goes on.
 
 import argparse
 import json
-import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,17 +17,10 @@ from typing import Any
 
 import torch
 
-from .preferences import Prompts, begin, inputs_of
+from .preferences import begin, inputs_of
 
 
 POOL = 4  # batches of prompts that are sorted by the length of their texts, so that those of a batch end together
-
-
-def prompt_of(prompts: Prompts, number: int, most_sentences: int) -> dict[str, Any]:
-    """Prompt `number`, of one sentence or up to so many, without a length that is asked for."""
-    count = random.Random(f"{prompts.seed} {number}").randint(1, most_sentences)
-    drawn = [prompts[number * most_sentences + place] for place in range(count)]
-    return drawn[0] | {"text": " ".join(prompt["text"] for prompt in drawn), "tokens": None}
 
 
 @torch.inference_mode()
@@ -65,7 +57,7 @@ def main() -> None:
     end = time.monotonic() + 60 * args.minutes
     with open(args.output, "a", encoding="utf-8") as takes:
         while time.monotonic() < end:
-            pool = [prompt_of(prompts, number * size + place, args.most_sentences) for place in range(size)]
+            pool = [prompts[number * size + place] for place in range(size)]
             pool.sort(key=lambda prompt: len(prompt["text"]))
             batches = [pool[start : start + args.batch_size] for start in range(0, size, args.batch_size)]
             said = [

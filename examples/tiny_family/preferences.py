@@ -4,8 +4,9 @@ Preferences of a recognizer: a generator says sentences several times, and learn
     python -m examples.tiny_family.preferences sample RUN/recorded_codes.parquet --corpus CORPUS --model MODEL --output RUN/takes.jsonl
     python -m examples.tiny_family.preferences train RUN/takes.jsonl --model MODEL --output RUN/preferred
 
-`sample` says sentences of the corpus's kind (none of `--held-out`) with voices of the table, half of them with a length that is asked for,
-and scores each take by a recognizer and by the corpus's recordings of the voice; started again it goes on. `train` takes the best and the worst takes of a prompt for direct preference optimization
+`sample` says sentences of the corpus's kind (none of `--held-out`), or a few of them at once, with voices of the table, half of them with
+a length that is asked for and some as what follows on a recording, and scores each take by a recognizer and by the corpus's recordings of
+the voice; started again it goes on. `train` takes the best and the worst takes of a prompt for direct preference optimization
 (arXiv 2305.18290).
 """
 
@@ -42,6 +43,7 @@ TAKES, PROMPTS = 4, 6  # takes of a prompt, prompts of a batch
 PACES = (0.75, 1.25)  # lengths that are asked for, of what the table needs for as many characters
 REFERENCE_FRAMES = (20, 90)
 VOICE_RECORDINGS = 10  # whose mean is a voice
+MOST_SHORT = 300  # frames of a take that the recognizer of short windows can hear
 # What a difference of 1 in the share of wrong characters weighs, in the similarity, and in the logarithm of the length.
 SIMILARITY, LENGTH = 0.5, 0.5
 LEAST_GAP, MOST_ERRORS = 0.06, 0.35  # between the takes of a pair, and of a take that is preferred
@@ -55,32 +57,55 @@ class Prompts:
         table (`Dataset`): `text`, `speaker` and `codes`.
         sentences (`list[str]`): what is said.
         n_vq (`int`): codebooks of references.
-        plain_share (`float`): share of prompts without a reference.
         seed (`int`): of the draws.
+        plain_share (`float`): share of prompts without a reference.
+        most_sentences (`int`): of a prompt, which has as few as one.
+        length_share (`float`): share of prompts of new speech that ask for a length.
+        continued_share (`float`): share of prompts with a voice that go on after a recording of it, `before`.
     """
 
-    def __init__(self, table: Dataset, sentences: list[str], n_vq: int, plain_share: float, seed: int):
-        self.sentences, self.n_vq, self.plain_share, self.seed = sentences, n_vq, plain_share, seed
-        self.references: dict[str, list] = defaultdict(list)
+    def __init__(
+        self,
+        table: Dataset,
+        sentences: list[str],
+        n_vq: int,
+        seed: int,
+        *,
+        plain_share: float,
+        most_sentences: int,
+        length_share: float,
+        continued_share: float,
+    ):
+        self.sentences, self.n_vq, self.seed = sentences, n_vq, seed
+        self.plain_share, self.most_sentences = plain_share, most_sentences
+        self.length_share, self.continued_share = length_share, continued_share
+        self.recordings: dict[str, list[dict]] = defaultdict(list)
         frames = 0
         for example in table:
             frames += len(example["codes"])
             if REFERENCE_FRAMES[0] <= len(example["codes"]) <= REFERENCE_FRAMES[1]:
-                self.references[example["speaker"]].append(example["codes"])
-        self.speakers = sorted(self.references)
+                self.recordings[example["speaker"]].append(example)
+        self.speakers = sorted(self.recordings)
         self.pace = frames / sum(map(len, table["text"]))
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         draw = random.Random(f"{self.seed} {number}")
-        text = draw.choice(self.sentences)
-        prompt = {"prompt": f"{self.seed} {number}", "text": text, "speaker": None, "reference": None, "tokens": None}
+        text = " ".join(draw.choice(self.sentences) for _ in range(draw.randint(1, self.most_sentences)))
+        prompt = {"prompt": f"{self.seed} {number}", "text": text}
+        prompt |= dict.fromkeys(("speaker", "reference", "before", "tokens"))
         if draw.random() >= self.plain_share:
             prompt["speaker"] = draw.choice(self.speakers)
-            reference = draw.choice(self.references[prompt["speaker"]])
-            prompt["reference"] = [frame[: self.n_vq] for frame in reference]
-        if draw.random() < 0.5:
+            if draw.random() < self.continued_share:
+                prompt["before"] = self._recording_of(prompt["speaker"], draw)
+            if not prompt["before"] or draw.random() < 0.5:
+                prompt["reference"] = self._recording_of(prompt["speaker"], draw)["codes"]
+        if not prompt["before"] and draw.random() < self.length_share:
             prompt["tokens"] = max(1, round(self.pace * len(text) * draw.uniform(*PACES)))
         return prompt
+
+    def _recording_of(self, speaker: str, draw: random.Random) -> dict[str, Any]:
+        recording = draw.choice(self.recordings[speaker])
+        return {"text": recording["text"], "codes": [frame[: self.n_vq] for frame in recording["codes"]]}
 
 
 class Judge:
@@ -90,10 +115,11 @@ class Judge:
     Args:
         corpus (`Path`): folder of the stage `corpus`.
         sampling_rate (`int`): of the takes, in Hz.
+        max_new_tokens (`int`): frames of the longest take.
     """
 
-    def __init__(self, corpus: Path, sampling_rate: int):
-        self.recognizer = load_scorer("asr", "whisper-base-short")
+    def __init__(self, corpus: Path, sampling_rate: int, max_new_tokens: int):
+        self.recognizer = load_scorer("asr", "whisper-base-short" if max_new_tokens <= MOST_SHORT else "whisper-base")
         self.encoder = load_scorer("speaker", "resemblyzer")
         self.sampling_rate = sampling_rate
         self.recordings: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -124,17 +150,19 @@ class Judge:
 
 
 def inputs_of(processor, prompts: list[dict[str, Any]]):
-    """What `generate` takes for prompts of [`Prompts`]."""
-    messages = [
-        processor.build_user_message(
-            text=prompt["text"],
-            reference=prompt["reference"] and [torch.tensor(prompt["reference"])],
-            language="English",
-            tokens=prompt["tokens"],
-        )
-        for prompt in prompts
-    ]
-    return processor(conversations=[[message] for message in messages], mode="generation")
+    """What `generate` takes for prompts of [`Prompts`], all of which go on after a recording, or none."""
+    conversations = []
+    for prompt in prompts:
+        before = prompt["before"]
+        text = f"{before['text']} {prompt['text']}" if before else prompt["text"]
+        reference = prompt["reference"] and [torch.tensor(prompt["reference"])]
+        conversation = [
+            processor.build_user_message(text=text, reference=reference, language="English", tokens=prompt["tokens"])
+        ]
+        if before:
+            conversation.append(processor.build_assistant_message([torch.tensor(before["codes"])]))
+        conversations.append(conversation)
+    return processor(conversations=conversations, mode="continuation" if prompts[0]["before"] else "generation")
 
 
 @torch.inference_mode()
@@ -154,13 +182,22 @@ def begin(args: argparse.Namespace, dtype: torch.dtype = torch.float32) -> tuple
     processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
     model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype=dtype).eval()
     table = Dataset.from_parquet([str(path) for path in args.tables])
-    prompts = Prompts(table, read_sentences(args.held_out), model.config.n_vq, args.plain_share, args.seed)
+    prompts = Prompts(
+        table,
+        read_sentences(args.held_out),
+        model.config.n_vq,
+        args.seed,
+        plain_share=args.plain_share,
+        most_sentences=args.most_sentences,
+        length_share=getattr(args, "length_share", 0.0),
+        continued_share=getattr(args, "continued_share", 0.0),
+    )
     return processor, model, prompts, {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
 
 
 def sample(args: argparse.Namespace) -> None:
     processor, model, prompts, options = begin(args)
-    judge = Judge(args.corpus, processor.audio_tokenizer.config.sampling_rate)
+    judge = Judge(args.corpus, processor.audio_tokenizer.config.sampling_rate, args.max_new_tokens)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.exists() else []
     number = len(lines) // TAKES
@@ -169,10 +206,12 @@ def sample(args: argparse.Namespace) -> None:
         while time.monotonic() < end:
             batch = [prompts[number + place] for place in range(PROMPTS)]
             written = []
-            for take, waveform in speak(model, processor, batch, number, options):
-                if take["is_over"] and take["codes"]:
-                    take |= judge.score(take, waveform)
-                written.append(json.dumps(take) + "\n")
+            for kind in (True, False):
+                alike = [prompt for prompt in batch if bool(prompt["before"]) == kind]
+                for take, waveform in speak(model, processor, alike, number, options) if alike else ():
+                    if take["is_over"] and take["codes"]:
+                        take |= judge.score(take, waveform)
+                    written.append(json.dumps(take) + "\n")
             takes.write("".join(written))
             takes.flush()
             number += PROMPTS
@@ -249,7 +288,14 @@ class PreferenceTrainer(Trainer):
 
 
 def encode_take(processor, take: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    return encode_sample(processor, take | {"codes": np.asarray(take["codes"]), "language": "English"})
+    """A take as a training sample. One that was cut ends nowhere: of its text stream only what goes on is learned."""
+    before = take["before"] or {"text": "", "codes": []}
+    said = {"text": f"{before['text']} {take['text']}".strip(), "codes": np.asarray(before["codes"] + take["codes"])}
+    sample = encode_sample(processor, take | said | {"language": "English"})
+    if not take["is_over"]:
+        text = sample["labels"][:, 0]
+        text.masked_fill_(text != processor.model_config.audio_assistant_gen_slot_token_id, -100)
+    return sample
 
 
 def train(args: argparse.Namespace) -> None:
@@ -312,6 +358,11 @@ def main() -> None:
     sampling.add_argument("--held-out", type=Path, help="text file of sentences that must not be said")
     sampling.add_argument("--minutes", type=float, default=60.0)
     sampling.add_argument("--plain-share", type=float, default=0.1, help="share of prompts without a reference")
+    sampling.add_argument("--most-sentences", type=int, default=1, help="of a prompt; above 1 for paragraphs")
+    sampling.add_argument("--length-share", type=float, default=0.5, help="share of prompts that ask for a length")
+    sampling.add_argument(
+        "--continued-share", type=float, default=0.0, help="share of prompts with a voice that go on after a recording"
+    )
     sampling.add_argument("--temperature", type=float, default=0.3)
     sampling.add_argument("--max-new-tokens", type=int, default=200)
     training = stages.add_parser("train", help="learn from what was scored")

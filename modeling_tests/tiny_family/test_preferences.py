@@ -19,7 +19,7 @@ from transformers_moss_tts.moss_tts.losses import stream_sums
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "model_cards" / "moss-tts-local-tiny"
-TAKE = {"text": "Yes.", "speaker": None, "reference": None, "tokens": None, "is_over": True}
+TAKE = {"text": "Yes.", "speaker": None, "reference": None, "before": None, "tokens": None, "is_over": True}
 
 
 @pytest.mark.parametrize("build", [tiny_tts, tiny_local])
@@ -62,6 +62,46 @@ def test_pairs_are_the_best_and_the_worst_of_a_prompt():
     assert preferences.choose_pairs([unlike, like]) == [(like, unlike)]
 
 
+def prompts_of(table, **shares):
+    none = {"plain_share": 0.0, "most_sentences": 1, "length_share": 0.0, "continued_share": 0.0}
+    return preferences.Prompts(Dataset.from_list(table), ["One.", "Two."], 2, 0, **(none | shares))
+
+
+def test_prompts_are_what_was_asked_for():
+    codes = [[frame, frame, frame] for frame in range(25)]
+    table = [{"text": "Yes.", "speaker": "a", "codes": codes}, {"text": "Short.", "speaker": "b", "codes": codes[:1]}]
+    recording = [frame[:2] for frame in codes]
+    cloned = prompts_of(table)[0]
+    assert cloned == prompts_of(table)[0] and cloned["text"] in ("One.", "Two.")
+    assert (cloned["speaker"], cloned["reference"], cloned["before"], cloned["tokens"]) == ("a", recording, None, None)
+    assert prompts_of(table, plain_share=1.0, continued_share=1.0)[0] | {"text": ""} == {
+        **dict.fromkeys(("speaker", "reference", "before", "tokens")),
+        "prompt": "0 0",
+        "text": "",
+    }
+    assert {len(prompts_of(table, most_sentences=3)[number]["text"].split()) for number in range(20)} == {1, 2, 3}
+    # 26 frames for 10 characters, by a quarter more or less.
+    assert 8 <= prompts_of(table, length_share=1.0)[0]["tokens"] <= 13
+    continued = [prompts_of(table, continued_share=1.0, length_share=1.0)[number] for number in range(20)]
+    assert all(prompt["before"] == {"text": "Yes.", "codes": recording} for prompt in continued)
+    assert {prompt["tokens"] for prompt in continued} == {None}
+    assert {prompt["reference"] is None for prompt in continued} == {True, False}
+
+
+def test_a_take_is_learned_after_what_came_before_and_without_an_end_that_it_has_not():
+    processor = AutoProcessor.from_pretrained(MODEL)
+    config = processor.model_config
+    codes = torch.randint(0, 1024, (6, config.n_vq)).tolist()
+    take = TAKE | {"text": "No.", "codes": codes[2:], "before": {"text": "Yes.", "codes": codes[:2]}}
+    whole = preferences.encode_take(processor, TAKE | {"text": "Yes. No.", "codes": codes})
+    for name, values in preferences.encode_take(processor, take).items():
+        assert torch.equal(values, whole[name])
+    cut = preferences.encode_take(processor, take | {"is_over": False})["labels"]
+    assert torch.equal(cut[:, 1:], whole["labels"][:, 1:])
+    assert set(cut[:, 0].tolist()) == {-100, config.audio_assistant_gen_slot_token_id}
+    assert config.audio_end_token_id in whole["labels"][:, 0]
+
+
 def test_takes_are_scored_and_learned_from(tmp_path, monkeypatch):
     scorers = {"asr": FixedASR, "speaker": SpectrumEncoder}
     monkeypatch.setattr(preferences, "load_scorer", lambda kind, name: scorers[kind]())
@@ -80,15 +120,17 @@ def test_takes_are_scored_and_learned_from(tmp_path, monkeypatch):
         preferences.main()
 
     output = tmp_path / "takes.jsonl"
-    for _ in range(2):
+    for continued_share in (0, 1):
         options = ["--minutes", 0.001, "--plain-share", 0, "--max-new-tokens", 80]
+        options += ["--continued-share", continued_share]
         run("sample", tmp_path / "codes.parquet", "--corpus", tmp_path / "corpus", "--output", output, *options)
     takes = [json.loads(line) for line in output.read_text().splitlines()]
     assert [take["prompt"] for take in takes] == ["0 0", "0 0", "0 1", "0 1"]
-    assert all(take["reference"] == [frame[:8] for frame in codes] for take in takes)
+    assert all(take["reference"] in (None, [frame[:8] for frame in codes]) for take in takes)
+    assert [take["before"] is None for take in takes] == [True, True, False, False]
     assert any(take.get("error") == 0.0 and 0 < take["similarity"] <= 1 for take in takes)
 
-    judge = preferences.Judge(tmp_path / "corpus", 24000)
+    judge = preferences.Judge(tmp_path / "corpus", 24000, 80)
     score = judge.score(takes[0], torch.from_numpy(noise))
     assert score["similarity"] == pytest.approx(1, abs=1e-2)
     with pytest.raises(ValueError, match="no recordings of b"):
