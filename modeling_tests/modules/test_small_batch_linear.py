@@ -110,15 +110,18 @@ def test_compiled_products_are_the_same(batch_size):
 @torch.no_grad()
 @pytest.mark.parametrize("bias", [False, True], ids=["joined", "apart"])
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_products_in_bfloat16_round_once(bias, batch_size):
-    module = Gated(bias).bfloat16()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_products_of_16_bits_round_once(dtype, bias, batch_size):
+    module = Gated(bias).to(dtype)
     torch.compiler.reset()
     step = torch.compile(module, fullgraph=True, backend="aot_eager")
-    input = torch.randn(batch_size, 1, 48).bfloat16()
+    input = torch.randn(batch_size, 1, 48).to(dtype)
     with small_batches(module, batch_size):
-        for output in (module(input), step(input)):
-            assert output.dtype == torch.bfloat16
-            torch.testing.assert_close(output, module.expected(input), atol=1e-3, rtol=2**-7)
+        outputs = module(input), step(input)
+    expected = copy.deepcopy(module).float().expected(input.float())
+    for output in outputs:
+        assert output.dtype == dtype
+        torch.testing.assert_close(output.float(), expected, atol=1e-3, rtol=torch.finfo(dtype).eps)
 
 
 CHANGES = {
@@ -158,7 +161,7 @@ def test_what_is_no_plain_product_stays_as_it_is():
         def forward(self, input):
             return 2 * super().forward(input)
 
-    model = nn.Sequential(Doubled(48, 48), nn.Linear(48, 48), nn.Linear(48, 48), nn.Linear(48, 48).half())
+    model = nn.Sequential(Doubled(48, 48), nn.Linear(48, 48), nn.Linear(48, 48), nn.Linear(48, 48).double())
     model[1].register_forward_hook(lambda module, inputs, output: output + 1)
     model[2].forward = lambda input: input
     kinds = [type(layer) for layer in model]

@@ -36,7 +36,7 @@ from ..utils.devices import is_intel_processor
 # transposed, 11 to 16 prepacked; 4 vectors 9 to 16 and 11 to 15; 8 vectors 7 to 12 and 8 to 13. In bfloat16 one vector there 15 to 18 as
 # `nn.functional.linear`, 24 to 28 as `torch.mv`.
 _MOST_VECTORS = 8
-_MOST_VECTORS_IN = {torch.float32: _MOST_VECTORS, torch.bfloat16: 1}
+_PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 # Number of vectors up to which the transposed product reads a weight as fast as from the prepacked layout.
 _MOST_VECTORS_UNPACKED = 2
 # Number of vectors up to which the transposed product is the fastest of a weight that is not prepacked.
@@ -76,8 +76,8 @@ class TiedLinear(nn.Module):
 @contextmanager
 def small_batch_linears(model: nn.Module, read_each_step: Iterable[nn.Module], batch_size: int) -> Iterator[None]:
     """
-    Lets the plain linear layers of a model on a CPU multiply small batches fast, in this thread: in float32, and a single vector in
-    bfloat16 where the processor of Intel multiplies it. What it prepares belongs to the thread and ends with the context. Weights and
+    Lets the plain linear layers of a model on a CPU multiply small batches fast, in this thread: in float32, a single vector in
+    bfloat16 where the processor of Intel multiplies it, and compiled a single vector in any precision. What it prepares belongs to the thread and ends with the context. Weights and
     layers that change meanwhile are multiplied as they are.
 
     Args:
@@ -101,8 +101,9 @@ def small_batch_linears(model: nn.Module, read_each_step: Iterable[nn.Module], b
 def small_batch_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """`nn.functional.linear`; inside [`small_batch_linears`] as the product that reads the weight fastest."""
     if torch.compiler.is_compiling():
-        is_faster = _is_small(input) and _is_plain(weight)
-        return _trace(input, [weight], bias) if is_faster else nn.functional.linear(input, weight, bias)
+        if not _is_plain(weight) or not (_is_reduced(input) or _is_small(input)):
+            return nn.functional.linear(input, weight, bias)
+        return _trace(input, [weight], bias)
     prepared = _find(input, [weight])
     return nn.functional.linear(input, weight, bias) if prepared is None else prepared.multiply(input, bias)
 
@@ -124,7 +125,7 @@ def _joined_product(input: torch.Tensor, layers: Sequence[nn.Module]) -> torch.T
         return None if multiply is None else multiply(input, layers)
     weights = [layer.weight for layer in layers]
     if torch.compiler.is_compiling():
-        return _trace(input, weights, None) if _is_small(input) and not _is_reduced(input) else None
+        return _trace(input, weights, None) if not _is_reduced(input) and _is_small(input) else None
     prepared = _find(input, weights)
     return None if prepared is None else prepared.multiply(input)
 
@@ -218,13 +219,14 @@ def _find(input: torch.Tensor, weights: Sequence[torch.Tensor]) -> _Weight | Non
 def _trace(input: torch.Tensor, weights: list[torch.Tensor], bias: torch.Tensor | None) -> torch.Tensor:
     if not _is_reduced(input):
         return torch.ops.transformers_moss_tts.small_batch_linear(input, weights, bias)
-    output = (weights[0] * input.flatten()).sum(-1).view(*input.shape[:-1], -1)
-    return output if bias is None else output + bias
+    output = (weights[0].float() * input.float().flatten()).sum(-1)
+    output = output if bias is None else output + bias
+    return output.view(*input.shape[:-1], -1).to(input.dtype)
 
 
 def _is_reduced(input: torch.Tensor) -> bool:
     """Whether compiled products of an input are reductions, which the compiler joins with each other and what is around them."""
-    return input.dtype == torch.float32 and input.shape[:-1].numel() == 1
+    return input.dtype in _PRECISIONS and input.shape[:-1].numel() == 1 and _is_without_gradient()
 
 
 @torch.library.custom_op("transformers_moss_tts::small_batch_linear", mutates_args=(), device_types="cpu")
@@ -270,17 +272,21 @@ def _can_be_faster(module: nn.Module) -> bool:
 
 def _is_plain(weight: torch.Tensor) -> bool:
     is_dense = type(weight) in (nn.Parameter, torch.Tensor)
-    is_known = weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and _multiplies_bfloat16())
-    return is_dense and is_known and weight.device.type == "cpu" and len(weight) >= _NUM_BLOCKS
+    return is_dense and weight.dtype in _PRECISIONS and weight.device.type == "cpu" and len(weight) >= _NUM_BLOCKS
 
 
 def _is_small(input: torch.Tensor) -> bool:
-    return (
-        1 <= input.shape[:-1].numel() <= _MOST_VECTORS_IN.get(input.dtype, 0)
-        # These products have no gradient, and know no other precision.
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
+    num_vectors = input.shape[:-1].numel()
+    if not _is_without_gradient() or not 1 <= num_vectors <= _MOST_VECTORS:
+        return False
+    return input.dtype == torch.float32 or (
+        input.dtype == torch.bfloat16 and num_vectors == 1 and _multiplies_bfloat16()
     )
+
+
+def _is_without_gradient() -> bool:
+    # These products have no gradient, and know no other precision than their own.
+    return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 def _most_vectors_unpacked() -> int:

@@ -19,6 +19,7 @@ import torch
 from transformers.generation import CompileConfig
 
 from ..utils.checks import check_number
+from ..utils.compiling import compiled_on
 from ..utils.devices import mark_static
 from .configuration_moss_audio_tokenizer import MossAudioTokenizerConfig
 from .stages_moss_audio_tokenizer import transformer_stages
@@ -189,10 +190,12 @@ class MossAudioTokenizerCache:
         check_number("batch_size", batch_size, 1, _MOST_STREAMS, is_whole=True)
         self.part = part
         self.batch_size = batch_size
-        self.compile_config = compile_config
         self._config = config
         self.layer_shapes = self.expected_layer_shapes(config, part)
         self.num_frames = torch.zeros(batch_size, dtype=torch.long, device=device)
+        if compile_config is not None:
+            compile_config = compiled_on(self.num_frames.device, compile_config)
+        self.compile_config = compile_config
         self.keys = [
             torch.zeros(batch_size, heads, size, width, dtype=dtype, device=device)
             for heads, size, width in self.layer_shapes

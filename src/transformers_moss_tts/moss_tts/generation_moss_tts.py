@@ -13,7 +13,6 @@
 # limitations under the License.
 """Generation of MOSS-TTS models: the loop over steps, and what `generate` takes."""
 
-import copy
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +28,7 @@ from transformers.utils import logging
 from ..compatibility import CACHE_NAME, takes_either_cache_name
 from ..modules.packed_linear import keep_rows, pack_linears
 from ..modules.small_batch_linear import small_batch_linears
+from ..utils.compiling import compiled_on
 from .frames import split_audio_codes
 from .generated_sequences import GeneratedSequences
 from .generation_parameters import (
@@ -327,6 +327,8 @@ class MossTTSGenerationMixin(GenerationMixin):
             setattr(generation_config, name, value)
         self._prepare_end(generation_config)
         check_values(generation_config)
+        if generation_config.compile_config is not None:
+            generation_config.compile_config = compiled_on(self.device, generation_config.compile_config)
         return generation_config, model_kwargs
 
     def _prepare_end(self, generation_config: GenerationConfig) -> None:
@@ -358,13 +360,6 @@ class MossTTSGenerationMixin(GenerationMixin):
         cache = model_kwargs.get(CACHE_NAME)
         if type(cache) is DynamicCache and not is_given and not cache.offloading:
             model_kwargs[CACHE_NAME] = let_grow(cache)
-
-    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
-        if generation_config.compile_config is not None:
-            # transformers compiles on a CPU only where this says so; who gives a config wants it used.
-            generation_config.compile_config = copy.copy(generation_config.compile_config)
-            generation_config.compile_config._compile_all_devices = True
-        return super()._valid_auto_compile_criteria(model_kwargs, generation_config)
 
     def _validate_generation_mode(self, generation_mode, generation_config, generation_mode_kwargs):
         if generation_mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):

@@ -13,10 +13,29 @@
 # limitations under the License.
 """Compiled functions of a model."""
 
+import copy
 from collections.abc import Callable
 
 import torch
 from transformers.generation import CompileConfig
+
+
+# Options of inductor. A step on a CPU is hundreds of short loops: they are called from C++, and what several of them read is computed
+# once, not in each.
+_CPU_OPTIONS = {"cpp_wrapper": True, "realize_reads_threshold": 1}
+# Modes that say nothing for a CPU; "reduce-overhead", the default of a `CompileConfig`, stands for graphs of a GPU.
+_CPU_MODES = (None, "default", "reduce-overhead")
+
+
+def compiled_on(device: torch.device, compile_config: CompileConfig) -> CompileConfig:
+    """A config for a device: on a CPU with options for steps of one token, where it asks for none and for no mode of its own."""
+    compile_config = copy.copy(compile_config)
+    # transformers compiles on a CPU only where this says so; who gives a config wants it used.
+    compile_config._compile_all_devices = True
+    is_plain = compile_config.options is None and compile_config.mode in _CPU_MODES
+    if device.type == "cpu" and is_plain and compile_config.backend == "inductor":
+        compile_config.mode, compile_config.options = None, _CPU_OPTIONS
+    return compile_config
 
 
 class CompiledFunctions:
@@ -41,4 +60,4 @@ class CompiledFunctions:
         return self._compiled[function]
 
 
-__all__ = ["CompiledFunctions"]
+__all__ = ["CompiledFunctions", "compiled_on"]
