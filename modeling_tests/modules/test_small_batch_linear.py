@@ -124,6 +124,18 @@ def test_products_of_16_bits_round_once(dtype, bias, batch_size):
         torch.testing.assert_close(output.float(), expected, atol=1e-3, rtol=torch.finfo(dtype).eps)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_the_processor_can_do_is_not_asked_in_a_graph(monkeypatch, batch_size):
+    monkeypatch.undo()
+    module = Gated(bias=True).bfloat16()
+    torch.compiler.reset()
+    step = torch.compile(module, fullgraph=True, backend="eager")
+    input = torch.randn(batch_size, 1, 48).bfloat16()
+    with small_batches(module, batch_size):
+        torch.testing.assert_close(step(input), module.expected(input), atol=1e-3, rtol=2**-7)
+
+
 CHANGES = {
     "in place": lambda linear: linear.weight.mul_(2),
     "data": lambda linear: setattr(linear.weight, "data", 2 * linear.weight),

@@ -353,13 +353,19 @@ def test_compiled_generation_gives_the_same(model):
     inputs = tiny_prompts(model.config, 9, 5)
     options = {"max_new_tokens": 25, "do_sample": False}
     expected = model.generate(**inputs, **options)
-    compile_config = CompileConfig(fullgraph=True)
+    options |= {"cache_implementation": "static", "compile_config": CompileConfig(fullgraph=True)}
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compile_config)
+    compiled = model.generate(**inputs, **options)
     assert torch.equal(compiled, expected)
     # One graph for the whole text head and one for its two candidates.
-    assert 1 <= torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    num_graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert 1 <= num_graphs <= 2
+    # Other lengths are nothing new.
+    for length, max_new_tokens in ((9, 30), (12, 25), (7, 300)):
+        inputs = tiny_prompts(model.config, length, 5)
+        model.generate(**inputs, **(options | {"max_new_tokens": max_new_tokens}))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == num_graphs
 
 
 def test_logits_hidden_states_and_attentions_on_request(model):

@@ -112,11 +112,11 @@ class LocalTransformerSampler(FrameSampler):
         if is_greedy and not model.penalizes_greedy:
             self.tokens.forget()
         self.cache = model.new_local_cache()
-        self.local_step, self.audio_scores = model.local_step, model.audio_scores
+        self.local_step, self.score_step = model.local_step, model.score_step
         if generation_config.compile_config is not None and not generation_config.disable_compile:
             self.cache = model.new_static_local_cache(len(input_ids))
             steps = model.compiled_steps(generation_config.compile_config, len(input_ids))
-            self.local_step, self.audio_scores = steps
+            self.local_step, self.score_step = steps
         self.ended = torch.zeros_like(input_ids[:, 0, 0], dtype=torch.bool)
         self.needs_text = torch.zeros((), dtype=torch.bool, device=input_ids.device)
 
@@ -144,8 +144,10 @@ class LocalTransformerSampler(FrameSampler):
         for codebook in range(self.num_codebooks):
             # The stream before the codebook has the codebook's number: stream 0 is text.
             if codebook + model.first_audio_position > 0:
-                state = self.local_step(model.embed_sampled(codebook, token), self.cache)
-            audio_scores = self.audio_scores(codebook, state).float()
+                heard = model.embed_sampled(codebook, token)
+                audio_scores = self.score_step(model.audio_head(codebook), heard, self.cache).float()
+            else:
+                audio_scores = model.audio_scores(codebook, state).float()
             if audio_scores.shape[1] > config.audio_pad_code:
                 audio_scores[:, config.audio_pad_code :] = float("-inf")
             token = self.tokens.sample_codes(audio_scores[:, None], slice(codebook, codebook + 1))[:, 0]

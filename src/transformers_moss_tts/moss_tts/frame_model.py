@@ -102,19 +102,24 @@ class MossTTSFrameModel(MossTTSPreTrainedModel):
         """Outputs `(batch_size, width)` of the next position of a frame, of what it hears, `(batch_size, hidden_size)`."""
         return self.local_transformer(self.to_local(states[:, None]), cache)[:, 0]
 
+    def score_step(
+        self, head: tuple[nn.Module, ...], states: torch.Tensor, cache: FrameCache | StaticFrameCache
+    ) -> torch.Tensor:
+        """As `local_step`, and of its outputs the scores `(batch_size, num_codes)` of a codebook with these layers."""
+        return apply_layers(head, self.local_step(states, cache))
+
     def compiled_steps(self, compile_config: CompileConfig, batch_size: int) -> tuple[Callable, Callable]:
         """
-        [`~MossTTSFrameModel.local_step`] and [`~MossTTSFrameModel.audio_scores`], compiled once for a config: one graph for all
-        positions, one for all codebooks. The scores are compiled for a single sequence alone, of which they are loops of the
-        compiler; of more they are products, which it leaves as they are.
+        [`~MossTTSFrameModel.local_step`] and [`~MossTTSFrameModel.score_step`], compiled once for a config: of a single sequence a
+        graph each, which serves all positions and codebooks. The heads of more sequences are products, which the compiler leaves as
+        they are.
         """
         local_step = self._compiled_functions.get(self.local_step, compile_config)
         if batch_size > 1:
-            return local_step, self.audio_scores
-        compiled_layers = self._compiled_functions.get(apply_layers, compile_config)
+            return local_step, lambda head, states, cache: apply_layers(head, local_step(states, cache))
         heads = [layer for codebook in range(self.config.n_vq) for layer in self.audio_head(codebook)]
         keep_rows(*self.modules_of_local_step, *heads)
-        return local_step, lambda codebook, states: compiled_layers(self.audio_head(codebook), states)
+        return local_step, self._compiled_functions.get(self.score_step, compile_config)
 
     def set_attn_implementation(self, *args, **kwargs):
         super().set_attn_implementation(*args, **kwargs)

@@ -29,6 +29,7 @@ from ..compatibility import CACHE_NAME, takes_either_cache_name
 from ..modules.packed_linear import keep_rows, pack_linears
 from ..modules.small_batch_linear import small_batch_linears
 from ..utils.compiling import compiled_on
+from ..utils.devices import mark_varying
 from .frames import split_audio_codes
 from .generated_sequences import GeneratedSequences
 from .generation_parameters import (
@@ -412,6 +413,11 @@ class MossTTSGenerationMixin(GenerationMixin):
         with small_batch_linears(self, self.modules_read_a_step, len(input_ids)):
             # =============================================
             outputs = self._prefill(input_ids, generation_config, model_kwargs)
+            # *************** MOSS-TTS specific ***************
+            if is_compiled:
+                for layer in getattr(outputs, CACHE_NAME).layers:
+                    mark_varying(2, layer.keys, layer.values)
+            # =================================================
             while True:
                 # *************** MOSS-TTS specific ***************
                 if not this_peer_finished:
@@ -436,6 +442,8 @@ class MossTTSGenerationMixin(GenerationMixin):
                 model_kwargs[CACHE_NAME] = getattr(outputs, CACHE_NAME)
                 del outputs
                 model_inputs = self.prepare_inputs_for_generation(**buffers.next_inputs(model_kwargs))
+                if is_compiled:
+                    mark_varying(3, *(model_inputs.get("attention_mask") or {}).values())
                 outputs = model_forward(**model_inputs, **forward_options, return_dict=True)
                 # =================================================
 
@@ -515,7 +523,8 @@ class _GenerationBuffers:
         inputs = model_kwargs | {
             "input_ids": self.sequences,
             "next_sequence_length": 1 if use_cache else None,
-            "position_ids": self.position_ids[:, first : self.length],
+            # A copy lies in memory alike whatever the buffer's length: one compiled step serves all.
+            "position_ids": self.position_ids[:, first : self.length].clone(memory_format=torch.contiguous_format),
         }
         if self.attention_mask is not None:
             inputs["attention_mask"] = self._mask(model_kwargs.get(CACHE_NAME), use_cache)
