@@ -416,7 +416,7 @@ class MossTTSGenerationMixin(GenerationMixin):
             # *************** MOSS-TTS specific ***************
             if is_compiled:
                 for layer in getattr(outputs, CACHE_NAME).layers:
-                    mark_varying(2, layer.keys, layer.values)
+                    mark_varying(-2, layer.keys, layer.values)
             # =================================================
             while True:
                 # *************** MOSS-TTS specific ***************
@@ -443,7 +443,8 @@ class MossTTSGenerationMixin(GenerationMixin):
                 del outputs
                 model_inputs = self.prepare_inputs_for_generation(**buffers.next_inputs(model_kwargs))
                 if is_compiled:
-                    mark_varying(3, *(model_inputs.get("attention_mask") or {}).values())
+                    masks = model_inputs.get("attention_mask")
+                    mark_varying(-1, *(masks.values() if isinstance(masks, dict) else [masks]))
                 outputs = model_forward(**model_inputs, **forward_options, return_dict=True)
                 # =================================================
 

@@ -86,7 +86,7 @@ def mark_varying(dim: int, *buffers: torch.Tensor | None) -> None:
     """Tells compiled steps on a CPU that buffers differ in a dimension, so that one graph serves all from the first on."""
     for buffer in buffers:
         if buffer is not None and buffer.device.type == "cpu":
-            torch._dynamo.maybe_mark_dynamic(buffer, dim)
+            torch._dynamo.maybe_mark_dynamic(buffer, dim % buffer.ndim)
 
 
 __all__ = ["find_device", "is_intel_processor", "mark_static", "mark_varying", "use_threads"]
