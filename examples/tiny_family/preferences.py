@@ -45,7 +45,7 @@ REFERENCE_FRAMES = (20, 90)
 VOICE_RECORDINGS = 10  # whose mean is a voice
 MOST_SHORT = 300  # frames of a take that the recognizer of short windows can hear
 # What a difference of 1 in the share of wrong characters weighs, in the similarity, and in the logarithm of the length.
-SIMILARITY, LENGTH = 0.5, 0.5
+SIMILARITY, LENGTH = 1.0, 0.5
 LEAST_GAP, MOST_ERRORS = 0.06, 0.35  # between the takes of a pair, and of a take that is preferred
 
 
