@@ -31,10 +31,10 @@ def compiled_on(device: torch.device, compile_config: CompileConfig) -> CompileC
     """A config for a device: on a CPU with options for steps of one token, where it asks for none and for no mode of its own."""
     compile_config = copy.copy(compile_config)
     # transformers compiles on a CPU only where this says so; who gives a config wants it used.
-    compile_config._compile_all_devices = True
+    vars(compile_config).update(_compile_all_devices=True)
     is_plain = compile_config.options is None and compile_config.mode in _CPU_MODES
     if device.type == "cpu" and is_plain and compile_config.backend == "inductor":
-        compile_config.mode, compile_config.options = None, _CPU_OPTIONS
+        vars(compile_config).update(mode=None, options=_CPU_OPTIONS)
     return compile_config
 
 
