@@ -77,8 +77,8 @@ class TiedLinear(nn.Module):
 def small_batch_linears(model: nn.Module, read_each_step: Iterable[nn.Module], batch_size: int) -> Iterator[None]:
     """
     Lets the plain linear layers of a model on a CPU multiply small batches fast, in this thread: in float32, a single vector in
-    bfloat16 where the processor of Intel multiplies it, and compiled a single vector in any precision. What it prepares belongs to the thread and ends with the context. Weights and
-    layers that change meanwhile are multiplied as they are.
+    bfloat16 where the processor of Intel multiplies it, and compiled a single vector in any precision. What it prepares belongs to the
+    thread and ends with the context. Weights and layers that change meanwhile are multiplied as they are.
 
     Args:
         model (`nn.Module`): model that generates.
