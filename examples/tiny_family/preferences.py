@@ -73,8 +73,8 @@ class Prompts:
         *,
         plain_share: float,
         most_sentences: int,
-        length_share: float,
-        continued_share: float,
+        length_share: float = 0.0,
+        continued_share: float = 0.0,
     ):
         self.sentences, self.n_vq, self.seed = sentences, n_vq, seed
         self.plain_share, self.most_sentences = plain_share, most_sentences
@@ -149,18 +149,23 @@ class Judge:
         return scores
 
 
+def text_of(prompt: Mapping[str, Any]) -> str:
+    """The text of a prompt or take, with that of the recording before it."""
+    return f"{prompt['before']['text']} {prompt['text']}" if prompt["before"] else prompt["text"]
+
+
 def inputs_of(processor, prompts: list[dict[str, Any]]):
     """What `generate` takes for prompts of [`Prompts`], all of which go on after a recording, or none."""
     conversations = []
     for prompt in prompts:
-        before = prompt["before"]
-        text = f"{before['text']} {prompt['text']}" if before else prompt["text"]
         reference = prompt["reference"] and [torch.tensor(prompt["reference"])]
         conversation = [
-            processor.build_user_message(text=text, reference=reference, language="English", tokens=prompt["tokens"])
+            processor.build_user_message(
+                text=text_of(prompt), reference=reference, language="English", tokens=prompt["tokens"]
+            )
         ]
-        if before:
-            conversation.append(processor.build_assistant_message([torch.tensor(before["codes"])]))
+        if prompt["before"]:
+            conversation.append(processor.build_assistant_message([torch.tensor(prompt["before"]["codes"])]))
         conversations.append(conversation)
     return processor(conversations=conversations, mode="continuation" if prompts[0]["before"] else "generation")
 
@@ -176,8 +181,10 @@ def speak(model, processor, prompts: list[dict[str, Any]], seed: int, options: d
         yield prompt | {"codes": codes.tolist(), "is_over": ended}, waveform
 
 
-def begin(args: argparse.Namespace, dtype: torch.dtype = torch.float32) -> tuple[Any, nn.Module, Prompts, dict]:
-    """The processor and the model that speak, what they are asked to say, and how they generate."""
+def begin(
+    args: argparse.Namespace, dtype: torch.dtype = torch.float32, **shares: float
+) -> tuple[Any, nn.Module, Prompts, dict]:
+    """The processor and the model that speak, what they are asked to say (`shares` of [`Prompts`]), and how they generate."""
     be_modest()
     processor = AutoProcessor.from_pretrained(args.model, codec_path=str(args.codec.resolve()))
     model = AutoModelForTextToWaveform.from_pretrained(args.model, dtype=dtype).eval()
@@ -189,14 +196,15 @@ def begin(args: argparse.Namespace, dtype: torch.dtype = torch.float32) -> tuple
         args.seed,
         plain_share=args.plain_share,
         most_sentences=args.most_sentences,
-        length_share=getattr(args, "length_share", 0.0),
-        continued_share=getattr(args, "continued_share", 0.0),
+        **shares,
     )
     return processor, model, prompts, {"max_new_tokens": args.max_new_tokens, "audio_temperature": args.temperature}
 
 
 def sample(args: argparse.Namespace) -> None:
-    processor, model, prompts, options = begin(args)
+    processor, model, prompts, options = begin(
+        args, length_share=args.length_share, continued_share=args.continued_share
+    )
     judge = Judge(args.corpus, processor.audio_tokenizer.config.sampling_rate, args.max_new_tokens)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.exists() else []
@@ -206,9 +214,9 @@ def sample(args: argparse.Namespace) -> None:
         while time.monotonic() < end:
             batch = [prompts[number + place] for place in range(PROMPTS)]
             written = []
-            for kind in (True, False):
-                alike = [prompt for prompt in batch if bool(prompt["before"]) == kind]
-                for take, waveform in speak(model, processor, alike, number, options) if alike else ():
+            continued = [prompt for prompt in batch if prompt["before"]]
+            for alike in filter(None, (continued, [prompt for prompt in batch if not prompt["before"]])):
+                for take, waveform in speak(model, processor, alike, number, options):
                     if take["is_over"] and take["codes"]:
                         take |= judge.score(take, waveform)
                     written.append(json.dumps(take) + "\n")
@@ -289,9 +297,8 @@ class PreferenceTrainer(Trainer):
 
 def encode_take(processor, take: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """A take as a training sample. One that was cut ends nowhere: of its text stream only what goes on is learned."""
-    before = take["before"] or {"text": "", "codes": []}
-    said = {"text": f"{before['text']} {take['text']}".strip(), "codes": np.asarray(before["codes"] + take["codes"])}
-    sample = encode_sample(processor, take | said | {"language": "English"})
+    codes = np.asarray((take["before"]["codes"] if take["before"] else []) + take["codes"])
+    sample = encode_sample(processor, take | {"text": text_of(take), "codes": codes, "language": "English"})
     if not take["is_over"]:
         text = sample["labels"][:, 0]
         text.masked_fill_(text != processor.model_config.audio_assistant_gen_slot_token_id, -100)

@@ -126,8 +126,9 @@ def test_takes_are_scored_and_learned_from(tmp_path, monkeypatch):
         run("sample", tmp_path / "codes.parquet", "--corpus", tmp_path / "corpus", "--output", output, *options)
     takes = [json.loads(line) for line in output.read_text().splitlines()]
     assert [take["prompt"] for take in takes] == ["0 0", "0 0", "0 1", "0 1"]
-    assert all(take["reference"] in (None, [frame[:8] for frame in codes]) for take in takes)
-    assert [take["before"] is None for take in takes] == [True, True, False, False]
+    recording = [frame[:8] for frame in codes]
+    assert all(take["reference"] == recording for take in takes[:2])
+    assert [take["before"] for take in takes] == [None, None] + 2 * [{"text": "Yes.", "codes": recording}]
     assert any(take.get("error") == 0.0 and 0 < take["similarity"] <= 1 for take in takes)
 
     judge = preferences.Judge(tmp_path / "corpus", 24000, 80)
